@@ -1,0 +1,1 @@
+"""Sources: bytes of pinned files → batches of text."""

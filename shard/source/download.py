@@ -1,0 +1,74 @@
+"""Whole files from the Hub into a scratch directory, checked against their LFS sha256."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import httpx2
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError
+
+from shard.errors import SourceChangedError
+from shard.job import Dataset, Options, Unit
+from shard.source.patience import TransientError, hub_error, patiently
+
+
+class Scratch:
+    """Holds at most one downloaded file: that of the last unit, because parts of one file follow each other."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._held: tuple[str, Path] | None = None
+
+    def fetch(self, dataset: Dataset, unit: Unit, options: Options) -> Path:
+        """Path of the downloaded file.
+
+        Raises SourceReadError when it could not be had in time, SourceChangedError when it is not the planned file.
+        """
+        if self._held is not None and self._held[0] == unit.path:
+            return self._held[1]
+        self.clear()
+        where = f"{dataset.name}/{unit.path}"
+        path = patiently(lambda: self._download(dataset, unit, where), where, options.retry_seconds)
+        try:
+            _check(path, unit, where)
+        except SourceChangedError:
+            self.clear()
+            raise
+        self._held = (unit.path, path)
+        return path
+
+    def clear(self) -> None:
+        """Remove whatever is held."""
+        self._held = None
+        if self._directory.exists():
+            shutil.rmtree(self._directory)
+
+    def _download(self, dataset: Dataset, unit: Unit, where: str) -> Path:
+        try:
+            return Path(
+                huggingface_hub.hf_hub_download(
+                    dataset.root,
+                    unit.path,
+                    repo_type="dataset",
+                    revision=dataset.revision,
+                    endpoint=dataset.endpoint,
+                    local_dir=self._directory,
+                )
+            )
+        except HfHubHTTPError as error:
+            raise hub_error(error, where) from error
+        except (httpx2.TransportError, huggingface_hub.errors.FileMetadataError, ConnectionError) as error:
+            raise TransientError(f"{type(error).__name__}: {error}") from error
+
+
+def _check(path: Path, unit: Unit, where: str) -> None:
+    size = path.stat().st_size
+    if size != unit.size:
+        raise SourceChangedError(f"{where}: downloaded {size} bytes, planned {unit.size}")
+    kind, _, expected = unit.content_id.partition(":")
+    if kind == "sha256":
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != expected:
+            raise SourceChangedError(f"{where}: downloaded bytes have sha256 {digest}, the Hub lists {expected}")

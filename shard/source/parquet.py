@@ -1,0 +1,178 @@
+"""Row groups of a Parquet file → batches of text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shard.batch import TextBatch
+from shard.errors import SourceError, SourceReadError
+from shard.job import Unit
+from shard.source.spans import Span
+
+_BATCH_BYTES = 4 << 20
+_BATCH_ROWS_MOST = 4096
+_PAGE_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroups:
+    """The row groups that a unit owns."""
+
+    indices: tuple[int, ...]
+    row_start: int
+    """First row in the file (inclusive)."""
+    row_end: int
+    """End (exclusive)."""
+    file_rows: int
+    spans: tuple[Span, ...]
+    """Bytes of the text column, one span a row group, in file order."""
+    batch_rows: int
+    """Rows to decode at once, so that a batch holds about 4 MiB of text."""
+
+
+def open_parquet(source: Any, *, where: str) -> pq.ParquetFile:
+    """Open a path or file object; page by page, so that memory does not grow with the row group.
+
+    Raises SourceError when it is no Parquet file.
+    """
+    try:
+        return pq.ParquetFile(source, buffer_size=_PAGE_BUFFER_BYTES, page_checksum_verification=True)
+    except (pa.ArrowException, ValueError) as error:
+        raise SourceError(f"{where}: not a whole Parquet file: {error}") from error
+    except OSError as error:
+        raise SourceReadError(f"{where}: {error}") from error
+
+
+def require_text_column(file: pq.ParquetFile, column: str, *, where: str) -> None:
+    """Raise SourceError unless `column` is a top-level column of strings."""
+    schema = file.schema_arrow
+    index = schema.get_field_index(column)
+    if index < 0:
+        raise SourceError(
+            f"{where}: no column {column!r}; its columns are {', '.join(schema.names)}. Name one with --text-column"
+        )
+    found = schema.field(index).type
+    value = found.value_type if pa.types.is_dictionary(found) else found
+    if not (pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)):
+        raise SourceError(f"{where}: column {column!r} holds {found}, not strings. Name another with --text-column")
+
+
+def row_groups_of(unit: Unit, file: pq.ParquetFile, column: str, *, where: str) -> RowGroups:
+    """The row groups whose first byte lies in the unit's part of the file."""
+    metadata = file.metadata
+    leaf = metadata.schema.names.index(column) if column in metadata.schema.names else -1
+    if leaf < 0 or metadata.schema.column(leaf).path != column:
+        raise SourceError(f"{where}: column {column!r} is not a plain column of strings")
+    indices: list[int] = []
+    spans: list[Span] = []
+    row, row_start, row_end = 0, None, 0
+    rows = uncompressed = first_byte = 0
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        # Never backwards, so that a part is a contiguous range of rows even where groups are stored out of order.
+        first_byte = max(first_byte, _first_byte(group))
+        if unit.byte_start <= first_byte < unit.byte_end:
+            chunk = group.column(leaf)
+            start = _chunk_start(chunk)
+            spans.append(Span(start, start + chunk.total_compressed_size))
+            indices.append(index)
+            row_start = row if row_start is None else row_start
+            row_end = row + group.num_rows
+            rows += group.num_rows
+            uncompressed += chunk.total_uncompressed_size
+        elif first_byte < unit.byte_start:
+            row_end = row + group.num_rows  # an empty part stands where it would have begun
+        row += group.num_rows
+    per_row = max(1, uncompressed // max(1, rows))
+    return RowGroups(
+        indices=tuple(indices),
+        row_start=row_end if row_start is None else row_start,
+        row_end=row_end,
+        file_rows=metadata.num_rows,
+        spans=tuple(spans),
+        batch_rows=max(1, min(_BATCH_ROWS_MOST, _BATCH_BYTES // per_row)),
+    )
+
+
+def read_texts(file: pq.ParquetFile, groups: RowGroups, column: str, *, where: str) -> Iterator[TextBatch]:
+    """Decode the groups' text column, batch by batch.
+
+    Raises SourceReadError when pages are damaged or the file ends early: with bytes from a network another attempt
+    may succeed.
+    """
+    if not groups.indices:
+        return
+    batches = file.iter_batches(
+        batch_size=groups.batch_rows, row_groups=list(groups.indices), columns=[column], use_threads=False
+    )
+    rows = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise SourceReadError(f"{where}: after row {groups.row_start + rows}: {error}") from error
+        if batch is None:
+            break
+        rows += batch.num_rows
+        yield text_batch(batch.column(0))
+    if rows != groups.row_end - groups.row_start:
+        raise SourceReadError(
+            f"{where}: {rows} rows where its footer says {groups.row_end - groups.row_start}: the file is damaged"
+        )
+
+
+def text_batch(array: Any) -> TextBatch:
+    """An Arrow string array → documents; null, empty and ill-formed rows are dropped and counted."""
+    rows = len(array)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    array = array.cast(pa.large_string())
+    dropped = {"null": array.null_count, "empty": 0, "invalid_utf8": 0}
+    if array.null_count:
+        array = array.drop_null()
+    lengths = pc.binary_length(array)
+    empty = pc.sum(pc.equal(lengths, 0)).as_py() or 0
+    if empty:
+        array = array.filter(pc.greater(lengths, 0))
+        dropped["empty"] = empty
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        valid = pa.array([_is_utf8(value) for value in array.cast(pa.large_binary())])
+        dropped["invalid_utf8"] = len(array) - valid.true_count
+        array = array.filter(valid)
+    _, offset_buffer, data_buffer = array.buffers()
+    # [documents + 1] int64 offsets; a sliced array starts anywhere in its buffers
+    offsets = np.frombuffer(offset_buffer, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    if not len(array):
+        offsets = np.zeros(1, dtype=np.int64)
+    data = np.frombuffer(data_buffer, dtype=np.uint8) if data_buffer is not None else np.empty(0, dtype=np.uint8)
+    if offsets[0] or offsets[-1] != len(data):
+        data = data[offsets[0] : offsets[-1]]
+        offsets = offsets - offsets[0]
+    return TextBatch(data=data, offsets=offsets, rows=rows, dropped=dropped)
+
+
+def _is_utf8(value: Any) -> bool:
+    try:
+        bytes(value.as_buffer()).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _chunk_start(chunk: Any) -> int:
+    # The dictionary page, when there is one, comes first.
+    start: int = chunk.data_page_offset
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+        start = min(start, chunk.dictionary_page_offset)
+    return start
+
+
+def _first_byte(group: Any) -> int:
+    return min(_chunk_start(group.column(index)) for index in range(group.num_columns)) if group.num_columns else 0

@@ -1,0 +1,1 @@
+"""Tokenizers: an engine that is fast, and a reference that is right."""

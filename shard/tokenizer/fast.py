@@ -1,0 +1,55 @@
+"""gigatoken over Arrow buffers: the fast engine. Every other engine is the reference in a loop."""
+
+from pathlib import Path
+
+import awkward as ak
+import gigatoken
+import numpy as np
+from awkward.contents import ListOffsetArray, NumpyArray
+from awkward.index import Index64
+from gigatoken.gigatoken_rs import BPETokenizer, SentencePieceTokenizer, load_hf_json
+
+from shard.batch import TextBatch, TokenBatch
+from shard.tokenizer.protocol import Reference
+
+
+
+class GigatokenEngine:
+    """gigatoken's backend, one thread: ranks are the parallelism."""
+
+    name = "gigatoken"
+
+    def __init__(self, backend: BPETokenizer | SentencePieceTokenizer) -> None:
+        self._backend = backend
+
+    @classmethod
+    def from_rank_file(cls, path: Path, pretokenizer: str) -> "GigatokenEngine":
+        # An empty table of special tokens keeps their text literal.
+        return cls(gigatoken.Tokenizer.from_tiktoken(path, pretokenizer, {}).backend)
+
+    @classmethod
+    def from_tokenizer_json(cls, data: bytes) -> "GigatokenEngine":
+        return cls(load_hf_json(data))
+
+    def encode(self, batch: TextBatch) -> TokenBatch:
+        # gigatoken takes awkward arrays of exactly this layout without a copy, and refuses others.
+        characters = NumpyArray(batch.data, parameters={"__array__": "char"})
+        layout = ListOffsetArray(Index64(batch.offsets), characters, parameters={"__array__": "string"})
+        encoded = self._backend.encode_batch(ak.Array(layout), parallel=False).layout
+        return TokenBatch(tokens=np.asarray(encoded.content.data), offsets=np.asarray(encoded.offsets.data))
+
+
+class ReferenceEngine:
+    """The reference, one document after the other: slow, for tokenizers that the fast engine cannot take."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self.name = reference.name
+
+    def encode(self, batch: TextBatch) -> TokenBatch:
+        ids = [self._reference.encode(bytes(batch.document(i))) for i in range(batch.documents)]
+        offsets = np.zeros(len(ids) + 1, dtype=np.int64)
+        np.cumsum([len(document) for document in ids], out=offsets[1:])
+        # [tokens] uint32
+        tokens = np.fromiter((i for document in ids for i in document), dtype=np.uint32, count=int(offsets[-1]))
+        return TokenBatch(tokens=tokens, offsets=offsets)

@@ -1,0 +1,66 @@
+"""Hugging Face `tokenizer.json`: the `tokenizers` library as reference."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import tokenizers
+
+from shard.errors import TokenizerError
+
+_EOD_TOKENS = (
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<eod>",
+    "</s>",
+    "<eos>",
+    "<|eos|>",
+    "[EOS]",
+    "<｜end▁of▁sentence｜>",  # noqa: RUF001  DeepSeek spells it with these characters
+)
+"""Names of the end-of-document token in published tokenizers, the most specific first."""
+
+
+class HfReference:
+    """`tokenizers.Tokenizer` with special tokens encoded as text and no template around documents."""
+
+    def __init__(self, data: bytes, *, origin: str) -> None:
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
+        except Exception as error:  # noqa: BLE001  the library raises bare Exception for any bad file
+            raise TokenizerError(f"{origin}: not a tokenizer.json that tokenizers {tokenizers.__version__} reads: {error}") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        self.name = f"tokenizers {tokenizers.__version__}"
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id, added tokens included (gaps count)."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def token_id(self, token: str) -> int | None:
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def eod_id(self) -> int | None:
+        """Id of the first well-known end-of-document token in the vocabulary."""
+        return next((i for token in _EOD_TOKENS if (i := self.token_id(token)) is not None), None)
+
+    def encode(self, document: bytes) -> list[int]:
+        encoding = self._tokenizer.encode(document.decode("utf-8"), add_special_tokens=False)
+        ids: list[int] = encoding.ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
+        return text
+
+
+def without_special_tokens(data: bytes) -> bytes:
+    """The same tokenizer.json with its special tokens taken out, so that their text is encoded as text."""
+    config: dict[str, Any] = json.loads(data)
+    config["added_tokens"] = [token for token in config.get("added_tokens") or () if not token.get("special")]
+    config["post_processor"] = None
+    return json.dumps(config, ensure_ascii=False).encode()

@@ -1,0 +1,83 @@
+"""TokenizerSpec and its file → engine and reference, tested against each other."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from shard.errors import TokenizerError
+from shard.job import TokenizerSpec
+from shard.tokenizer.checks import first_difference
+from shard.tokenizer.fast import GigatokenEngine, ReferenceEngine
+from shard.tokenizer.hf import HfReference, without_special_tokens
+from shard.tokenizer.protocol import Engine, Reference
+from shard.tokenizer.ranks import RankFile, TiktokenReference, by_sha256
+from shard.tokenizer.raw_bytes import ByteEngine, ByteReference
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """A loaded tokenizer."""
+
+    spec: TokenizerSpec
+    engine: Engine
+    reference: Reference
+    slow_because: str | None = None
+    """Why the engine is the reference in a loop; None when it is the fast one."""
+
+
+def load_tokenizer(spec: TokenizerSpec, directory: Path) -> Tokenizer:
+    """Load `spec` from `directory/spec.file`.
+
+    Raises TokenizerError when the file is missing, is another file, or cannot be loaded.
+    """
+    if spec.kind == "bytes":
+        return Tokenizer(spec, ByteEngine(), ByteReference())
+    data = _checked_file(spec, directory)
+    if spec.kind == "tiktoken":
+        rank_file = by_sha256(spec.sha256)
+        if rank_file is None:
+            raise TokenizerError(f"{spec.name}: no published rank file has sha256 {spec.sha256}")
+        return _with_fast_engine(spec, TiktokenReference(rank_file, directory), data, rank_file, directory)
+    return _with_fast_engine(spec, HfReference(data, origin=spec.name), data, None, directory)
+
+
+def load_reference(spec: TokenizerSpec, directory: Path) -> Reference:
+    """The reference alone, for decoding."""
+    if spec.kind == "bytes":
+        return ByteReference()
+    data = _checked_file(spec, directory)
+    rank_file = by_sha256(spec.sha256)
+    if spec.kind == "tiktoken" and rank_file is not None:
+        return TiktokenReference(rank_file, directory)
+    return HfReference(data, origin=spec.name)
+
+
+def _with_fast_engine(
+    spec: TokenizerSpec, reference: Reference, data: bytes, rank_file: RankFile | None, directory: Path
+) -> Tokenizer:
+    try:
+        if rank_file is None:
+            engine = GigatokenEngine.from_tokenizer_json(without_special_tokens(data))
+        elif rank_file.pretokenizer is None:
+            return Tokenizer(spec, ReferenceEngine(reference), reference, "its ranks have gaps")
+        else:
+            engine = GigatokenEngine.from_rank_file(directory / rank_file.cache_name, rank_file.pretokenizer)
+        difference = first_difference(engine, reference)
+    except Exception as error:  # noqa: BLE001  whatever the fast engine cannot take, the reference can
+        return Tokenizer(spec, ReferenceEngine(reference), reference, f"gigatoken does not take it: {error}")
+    if difference is not None:
+        reason = f"gigatoken differs from {reference.name} on {difference[:40]!r}"
+        return Tokenizer(spec, ReferenceEngine(reference), reference, reason)
+    return Tokenizer(spec, engine, reference)
+
+
+def _checked_file(spec: TokenizerSpec, directory: Path) -> bytes:
+    path = directory / (spec.file or "")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TokenizerError(f"{path}: {error.strerror}; launch again to send the tokenizer anew") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != spec.sha256:
+        raise TokenizerError(f"{path}: sha256 {digest} is not the planned {spec.sha256}; launch again to send it anew")
+    return data
