@@ -25,7 +25,7 @@ class TextBatch:
 
     def document(self, index: int) -> memoryview:
         """UTF-8 bytes of one document, not copied."""
-        return memoryview(self.data)[self.offsets[index] : self.offsets[index + 1]]
+        return self.data.data[self.offsets[index] : self.offsets[index + 1]]
 
 
 @dataclass(frozen=True, slots=True)

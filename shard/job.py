@@ -26,7 +26,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of all records: immutable, keyword-only, unknown fields refused."""
 
 
-class Unit(Record):
+class Unit(Record, frozen=True, kw_only=True):
     """The atom of work: one source file, or one of `parts` equal byte ranges of it.
 
     A row group belongs to the part that holds its first byte, so the launcher splits files without reading a
@@ -71,7 +71,7 @@ class Unit(Record):
         return f"{self.ordinal:06d}"
 
 
-class Dataset(Record):
+class Dataset(Record, frozen=True, kw_only=True):
     """Where source files come from, pinned."""
 
     kind: Literal["hub", "files"]
@@ -86,7 +86,7 @@ class Dataset(Record):
     """Hub endpoint; None for files."""
 
 
-class TokenizerSpec(Record):
+class TokenizerSpec(Record, frozen=True, kw_only=True):
     """Which tokenizer. The file itself travels beside the job under the name `file`."""
 
     name: str
@@ -106,7 +106,8 @@ class TokenizerSpec(Record):
         if self.eod_id is not None:
             _require(
                 0 <= self.eod_id < self.vocab_size,
-                f"end-of-document id {self.eod_id} is outside the vocabulary of {self.name!r} (0 to {self.vocab_size - 1})",
+                f"end-of-document id {self.eod_id} is outside the vocabulary of {self.name!r} "
+                f"(0 to {self.vocab_size - 1})",
             )
 
     @property
@@ -115,7 +116,7 @@ class TokenizerSpec(Record):
         return "uint16" if self.vocab_size <= 1 << 16 else "uint32"
 
 
-class Holdout(Record):
+class Holdout(Record, frozen=True, kw_only=True):
     """Which documents are held out: those whose xxh3_64(utf8, seed) lies below `threshold`."""
 
     rate: float = 0.001
@@ -131,7 +132,7 @@ class Holdout(Record):
         return int(Fraction(repr(self.rate)) * (1 << 64))
 
 
-class Identity(Record):
+class Identity(Record, frozen=True, kw_only=True):
     """Everything that decides output bytes, and nothing else. Its hash is the fingerprint."""
 
     format: str
@@ -161,7 +162,7 @@ class Identity(Record):
         ]
 
 
-class Options(Record):
+class Options(Record, frozen=True, kw_only=True):
     """How to work. Nothing here may change an output byte."""
 
     fetch: Literal["stream", "download"] = "stream"
@@ -189,7 +190,7 @@ class Options(Record):
         _require(self.grace_seconds >= 0, f"grace_seconds {self.grace_seconds} is negative")
 
 
-class Job(Record):
+class Job(Record, frozen=True, kw_only=True):
     """One host's share of a run: what its supervisor reads."""
 
     version: int
@@ -214,16 +215,15 @@ class Job(Record):
         _require(self.version == FORMAT_VERSION, f"job version {self.version}; this is version {FORMAT_VERSION}")
         _require(bool(_RUN_ID.fullmatch(self.run_id)), f"run id {self.run_id!r}")
         _require(self.ranks >= 1, f"host {self.host}: {self.ranks} ranks")
-        _require(len({unit.ordinal for unit in self.units}) == len(self.units), f"host {self.host}: a unit stands twice")
+        ordinals = {unit.ordinal for unit in self.units}
+        _require(len(ordinals) == len(self.units), f"host {self.host}: a unit stands twice")
 
     @property
     def fingerprint(self) -> str:
         return self.identity.fingerprint
 
 
-def identity_of(
-    dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, units: Sequence[Unit]
-) -> Identity:
+def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, units: Sequence[Unit]) -> Identity:
     """What decides the output bytes of these options over these units.
 
     Names are left out on purpose: a mirror, a local copy or another commit with the same files gives the same bytes.

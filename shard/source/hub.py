@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx2
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils._headers import build_hf_headers
 
 from shard.errors import SourceChangedError, SourceError
 from shard.job import Dataset, Options, Unit
@@ -70,7 +71,7 @@ class HubFile:
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         if urlsplit(location).netloc == urlsplit(self._url).netloc:
             # Served by the Hub itself; a signed location elsewhere refuses foreign credentials.
-            headers |= huggingface_hub.utils.build_hf_headers()
+            headers |= build_hf_headers()
         body = bytearray()
         try:
             with self._client.stream("GET", location, headers=headers) as response:

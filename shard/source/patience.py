@@ -5,9 +5,9 @@ from random import uniform
 from typing import TypeVar
 
 import httpx2
-import huggingface_hub
 import stamina
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils._http import parse_ratelimit_headers
 
 from shard.errors import SourceError, SourceReadError
 
@@ -41,7 +41,7 @@ def patiently(action: Callable[[], T], where: str, seconds: float) -> T:
 
 def transient(response: httpx2.Response) -> TransientError:
     """The error for a response whose status is in TRANSIENT_STATUS."""
-    limit = huggingface_hub.utils.parse_ratelimit_headers(response.headers)
+    limit = parse_ratelimit_headers(response.headers)
     after = response.headers.get("Retry-After", "")
     seconds = float(limit.reset_in_seconds) if limit is not None else float(after) if after.isdigit() else None
     return TransientError(f"HTTP {response.status_code}", retry_after=seconds)

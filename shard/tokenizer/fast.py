@@ -13,7 +13,6 @@ from shard.batch import TextBatch, TokenBatch
 from shard.tokenizer.protocol import Reference
 
 
-
 class GigatokenEngine:
     """gigatoken's backend, one thread: ranks are the parallelism."""
 

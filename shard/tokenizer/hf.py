@@ -17,7 +17,7 @@ _EOD_TOKENS = (
     "<eos>",
     "<|eos|>",
     "[EOS]",
-    "<｜end▁of▁sentence｜>",  # noqa: RUF001  DeepSeek spells it with these characters
+    "<｜end▁of▁sentence｜>",
 )
 """Names of the end-of-document token in published tokenizers, the most specific first."""
 
@@ -28,8 +28,10 @@ class HfReference:
     def __init__(self, data: bytes, *, origin: str) -> None:
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
-        except Exception as error:  # noqa: BLE001  the library raises bare Exception for any bad file
-            raise TokenizerError(f"{origin}: not a tokenizer.json that tokenizers {tokenizers.__version__} reads: {error}") from error
+        except Exception as error:  # the library raises bare Exception for any bad file
+            raise TokenizerError(
+                f"{origin}: not a tokenizer.json that tokenizers {tokenizers.__version__} reads: {error}"
+            ) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True

@@ -1,0 +1,112 @@
+"""One unit: source → tokenizer → split → writer, each stage running ahead of the next."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from shard.batch import TextBatch, TokenBatch
+from shard.formats.payload import payload_of
+from shard.job import Job, Unit
+from shard.overlap import RunAhead, stages
+from shard.records import ShardRecord, Split, UnitSource
+from shard.source.download import Scratch
+from shard.source.opened import open_unit
+from shard.split import held_out
+from shard.store import Directories
+from shard.tokenizer.checks import SampleCheck
+from shard.tokenizer.load import Tokenizer
+from shard.writer import UnitWriter
+
+_AHEAD = 2
+"""Batches between two stages: enough that neither waits for the other's jitter."""
+
+
+@dataclass
+class Counters:
+    """What one rank has done since it started; read by its reporter thread while it grows."""
+
+    documents: int = 0
+    tokens: int = 0
+    text_bytes: int = 0
+
+    def add(self, documents: int, tokens: int, text_bytes: int) -> None:
+        self.documents += documents
+        self.tokens += tokens
+        self.text_bytes += text_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What a rank keeps from unit to unit."""
+
+    job: Job
+    rank: int
+    tokenizer: Tokenizer
+    directories: Directories
+    scratch: Scratch
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A unit whose tokens lie under temporary names."""
+
+    unit: Unit
+    writer: UnitWriter
+    source: UnitSource
+    dropped: dict[str, int]
+    started: float
+    text_bytes: int
+
+    def commit(self) -> dict[Split, ShardRecord]:
+        """Make the unit's shards appear, or nothing. Raises ShardError."""
+        try:
+            return self.writer.commit(self.source, self.dropped, time.monotonic() - self.started)
+        finally:
+            self.writer.discard()
+
+
+def write_unit(place: Workplace, unit: Unit) -> Written:
+    """Tokenize a unit; the caller commits it, while the next unit is already being read.
+
+    Raises ShardError; nothing half-written stays.
+    """
+    job = place.job
+    started = time.monotonic()
+    dropped: dict[str, int] = {"null": 0, "empty": 0, "invalid_utf8": 0}
+    text_bytes = 0
+    writer = UnitWriter(job, unit, place.directories, place.rank)
+    try:
+        with open_unit(job.dataset, unit, job.options, place.scratch) as opened:
+            texts = RunAhead(opened.texts, depth=_AHEAD)
+            encoded = RunAhead(_encode(place, texts), depth=_AHEAD)
+            with stages(texts, encoded):
+                for text, tokens in encoded:
+                    payload = payload_of(tokens, job.tokenizer.dtype, job.tokenizer.eod_id)
+                    writer.write(payload, held_out(text, job.holdout))
+                    for reason, rows in text.dropped.items():
+                        dropped[reason] += rows
+                    text_bytes += len(text.data)
+                    place.counters.add(text.documents, len(payload.tokens), len(text.data))
+            groups = opened.groups
+    except BaseException:
+        writer.discard()
+        raise
+    source = UnitSource(
+        path=unit.path,
+        row_start=groups.row_start,
+        row_end=groups.row_end,
+        content_id=unit.content_id,
+        file_rows=groups.file_rows,
+    )
+    return Written(unit, writer, source, dropped, started, text_bytes)
+
+
+def _encode(place: Workplace, texts: Iterable[TextBatch]) -> Iterator[tuple[TextBatch, TokenBatch]]:
+    sample = SampleCheck(place.tokenizer.reference)
+    documents = 0
+    for text in texts:
+        tokens = place.tokenizer.engine.encode(text)
+        sample.check(text, tokens, first_document=documents)
+        documents += text.documents
+        yield text, tokens

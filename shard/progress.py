@@ -1,0 +1,160 @@
+"""What a host tells the launcher: one JSON line an event, on standard output.
+
+A line stays below 4 KiB: so much a pipe takes in one piece, whoever else writes into it.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+LINE_BYTES = 4096
+_RANKS_SHOWN = 64
+_REASON_CHARACTERS = 600
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+    """Base of all events."""
+
+    host: str
+
+
+class HostStarted(Event, frozen=True, kw_only=True, tag="host_started"):
+    """A supervisor has opened its directories and starts its ranks."""
+
+    run_id: str
+    pid: int
+    ranks: int
+    units: int
+    """Of this host's share, finished ones included."""
+
+
+class UnitsKept(Event, frozen=True, kw_only=True, tag="units_kept"):
+    """Units found committed already."""
+
+    units: list[tuple[int, int]]
+    """Ordinals as [start, end) ranges."""
+    documents: int
+    holdout_documents: int
+    tokens: int
+    holdout_tokens: int
+    dropped: int
+
+
+class UnitDone(Event, frozen=True, kw_only=True, tag="unit_done"):
+    """A unit has been committed."""
+
+    unit: int
+    rank: int
+    documents: int
+    """In train."""
+    holdout_documents: int
+    tokens: int
+    """In train, end-of-document tokens included."""
+    holdout_tokens: int
+    dropped: int
+    text_bytes: int
+    seconds: float
+
+
+class UnitFailed(Event, frozen=True, kw_only=True, tag="unit_failed"):
+    """An attempt at a unit has failed; it is tried again unless quarantined."""
+
+    unit: int
+    rank: int
+    attempt: int
+    quarantined: bool
+    reason: str
+
+
+class RankExited(Event, frozen=True, kw_only=True, tag="rank_exited"):
+    """A rank process has ended when it should not have."""
+
+    rank: int
+    how: str
+    restarted: bool
+
+
+class Note(Event, frozen=True, kw_only=True, tag="note"):
+    """Something the user should know that is no failure."""
+
+    text: str
+
+
+class Progress(Event, frozen=True, kw_only=True, tag="progress"):
+    """Sums since the supervisor started, every few seconds; doubles as heartbeat."""
+
+    units_done: int
+    units_failed: int
+    documents: int
+    tokens: int
+    text_bytes: int
+    retries: int
+    """Requests to the Hub that were tried again."""
+    seconds: float
+    ranks: list[tuple[int, int, int]]
+    """(rank, unit or -1, text bytes) of up to 64 ranks."""
+
+
+class HostStopping(Event, frozen=True, kw_only=True, tag="host_stopping"):
+    reason: str
+
+
+class HostDone(Event, frozen=True, kw_only=True, tag="host_done"):
+    """The last word of a supervisor."""
+
+    outcome: Literal["complete", "incomplete", "stopped", "failed"]
+    units_done: int
+    """Committed, earlier runs included."""
+    units: int
+    quarantined: list[int]
+    reason: str = ""
+
+
+AnyEvent = HostStarted | UnitsKept | UnitDone | UnitFailed | RankExited | Note | Progress | HostStopping | HostDone
+
+_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: AnyEvent) -> bytes:
+    """One line, newline included."""
+    line = msgspec.json.encode(event)
+    if len(line) >= LINE_BYTES and isinstance(event, Progress):
+        line = msgspec.json.encode(msgspec.structs.replace(event, ranks=[]))
+    return line + b"\n"
+
+
+def decode(line: bytes | str) -> AnyEvent | None:
+    """The event in a line, or None: whatever else stands on standard output is a log line."""
+    try:
+        return _decoder.decode(line)
+    except msgspec.DecodeError:
+        return None
+
+
+def shorten(reason: str) -> str:
+    """A reason that fits a line."""
+    flat = " ".join(reason.split())
+    return flat if len(flat) <= _REASON_CHARACTERS else f"{flat[: _REASON_CHARACTERS - 1]}…"
+
+
+def shown_ranks(ranks: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """As many ranks as fit a line."""
+    return sorted(ranks)[:_RANKS_SHOWN]
+
+
+def ranges_of(ordinals: Iterable[int]) -> list[tuple[int, int]]:
+    """Sorted ordinals → [start, end) ranges."""
+    ranges: list[tuple[int, int]] = []
+    for ordinal in sorted(ordinals):
+        if ranges and ranges[-1][1] == ordinal:
+            ranges[-1] = (ranges[-1][0], ordinal + 1)
+        else:
+            ranges.append((ordinal, ordinal + 1))
+    return ranges
+
+
+def ordinals_of(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """[start, end) ranges → ordinals."""
+    for start, end in ranges:
+        yield from range(start, end)

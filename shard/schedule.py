@@ -1,0 +1,58 @@
+"""Which unit next, and what becomes of one that fails (no I/O)."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from shard.job import Unit
+
+
+class UnitQueue:
+    """The units of one host that are still to do. Ranks pull, so a slow rank never holds units back."""
+
+    def __init__(self, units: Iterable[Unit], *, attempts: int) -> None:
+        self._pending: dict[int, Unit] = {unit.ordinal: unit for unit in units}
+        self._running: dict[int, tuple[int, Unit]] = {}
+        self._attempts = attempts
+        self._failures: Counter[int] = Counter()
+        self._last_path: dict[int, str] = {}
+        self.quarantined: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self._running)
+
+    def next_for(self, rank: int) -> Unit | None:
+        """The unit this rank does next: of the file it has open, else of a file nobody has, else the first.
+
+        So a file is resolved about once per host, however many units it was cut into.
+        """
+        last = self._last_path.get(rank)
+        elsewhere = {path for other, path in self._last_path.items() if other != rank}
+        choice = next(
+            (unit for unit in self._pending.values() if unit.path == last),
+            next((unit for unit in self._pending.values() if unit.path not in elsewhere), None),
+        ) or next(iter(self._pending.values()), None)
+        if choice is None:
+            return None
+        del self._pending[choice.ordinal]
+        self._running[choice.ordinal] = (rank, choice)
+        self._last_path[rank] = choice.path
+        return choice
+
+    def done(self, ordinal: int) -> None:
+        del self._running[ordinal]
+
+    def failed(self, ordinal: int, *, retryable: bool) -> tuple[int, bool]:
+        """Put a unit back, or aside. Returns the number of the attempt that failed, and whether that was the last."""
+        _, unit = self._running.pop(ordinal)
+        self._failures[ordinal] += 1
+        attempt = self._failures[ordinal]
+        last = not retryable or attempt >= self._attempts
+        if last:
+            self.quarantined.append(ordinal)
+        else:
+            self._pending[ordinal] = unit  # at the end: the others first
+        return attempt, last
+
+    def running_on(self, rank: int) -> list[int]:
+        """Ordinals of the units a rank has been given and not finished: one in work, and one being committed."""
+        return [ordinal for ordinal, (owner, _) in self._running.items() if owner == rank]

@@ -1,0 +1,147 @@
+"""Output directories: opened for one run at a time, never mixed, never wiped unasked."""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shard.disk import disk_full_named, fsync_directory, write_atomic
+from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
+from shard.formats.megatron import index_size
+from shard.job import Job, Unit, canonical_json
+from shard.records import DIRECTORY_FILE, ShardRecord, Split, directory_record, matches, read_directory, read_shard
+
+_LOCK_FILE = ".shardfleet.lock"
+_OURS = re.compile(r"\d{6,}\.(bin|idx|json)|\.\d{6,}\..*\.tmp")
+
+Directories = dict[Split, Path]
+
+
+def directories_of(job: Job) -> Directories:
+    """Where the splits go on this host, absolute."""
+    return {
+        "train": Path(os.path.abspath(Path(job.output_dir).expanduser())),  # noqa: PTH100  resolve() would follow links
+        "holdout": Path(os.path.abspath(Path(job.holdout_dir).expanduser())),  # noqa: PTH100
+    }
+
+
+@contextmanager
+def open_store(job: Job) -> Iterator[Directories]:
+    """Make, lock and check both directories; hold the locks until the end.
+
+    Raises DirectoryInUseError, FingerprintError (naming the fields that differ), StoreError, DiskFullError.
+    """
+    directories = directories_of(job)
+    if directories["train"] == directories["holdout"]:
+        raise StoreError(f"{directories['train']}: --output-dir and --holdout-dir are the same directory")
+    locks: list[int] = []
+    try:
+        for split, directory in directories.items():
+            with disk_full_named(directory / DIRECTORY_FILE):
+                _make(directory)
+                locks.append(_lock(directory, job.run_id))
+            _adopt(directory, split, job)
+        yield directories
+    finally:
+        for descriptor in locks:
+            os.close(descriptor)
+
+
+def committed(job: Job, directories: Directories, unit: Unit) -> dict[Split, ShardRecord] | None:
+    """The records of a unit whose shards are whole: they match, and the files have the recorded sizes."""
+    found: dict[Split, ShardRecord] = {}
+    for split, directory in directories.items():
+        try:
+            record = read_shard(directory, unit.stem)
+            payload = (directory / f"{unit.stem}.bin").stat()
+            index = (directory / f"{unit.stem}.idx").stat()
+        except (JobError, OSError):
+            return None  # no commit, or half of one: the unit is done again
+        if (
+            not matches(record, unit, job.fingerprint)
+            or payload.st_size != record.payload_bytes
+            or index.st_size != index_size(record.documents)
+        ):
+            return None
+        found[split] = record
+    return found
+
+
+def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
+    """Remove temporary files of these units; call it when nobody works on them."""
+    stems = {unit.stem for unit in units}
+    for directory in directories.values():
+        for path in directory.glob(".[0-9]*.tmp"):
+            if path.name.split(".")[1] in stems:
+                path.unlink(missing_ok=True)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise StoreError(f"{directory}: {error.strerror}; choose another directory") from error
+
+
+def _lock(directory: Path, run_id: str) -> int:
+    """Lock shared among the hosts of one run (on a shared file system) and closed to other runs."""
+    path = directory / _LOCK_FILE
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError as error:
+        raise StoreError(f"{directory}: cannot write there: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, run_id.encode(), 0)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except BlockingIOError:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+    except BlockingIOError:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if holder != run_id:
+        os.close(descriptor)
+        raise DirectoryInUseError(
+            f"{directory}: run {holder} is writing there; wait for it, stop it with 'shardfleet abort {holder}', "
+            "or choose another --output-dir"
+        )
+    return descriptor
+
+
+def _adopt(directory: Path, split: Split, job: Job) -> None:
+    """Make the directory this job's, or find that it is already."""
+    wanted = directory_record(job, split)
+    path = directory / DIRECTORY_FILE
+    if path.exists():
+        found = read_directory(directory)
+        if found.fingerprint == wanted.fingerprint and found.split == split:
+            return
+        if not job.overwrite:
+            differing = wanted.identity.differing(found.identity)
+            if found.split != split:
+                differing.append(f"split: {split!r}, not {found.split!r}")
+            raise FingerprintError(
+                f"{directory}: holds shards of fingerprint {found.fingerprint[:12]}; this run is "
+                f"{wanted.fingerprint[:12]}. Differing: {'; '.join(differing)}. "
+                "Choose another directory, or replace those shards with --overwrite"
+            )
+        path.unlink()  # first: shards without it belong to nothing
+    elif not job.overwrite and (stray := next(_our_files(directory), None)) is not None:
+        raise StoreError(
+            f"{directory}: holds {stray.name} but no {DIRECTORY_FILE}; choose another directory, or use --overwrite"
+        )
+    for stray in _our_files(directory):
+        stray.unlink()
+    write_atomic(path, canonical_json(wanted))
+    fsync_directory(directory)
+
+
+def _our_files(directory: Path) -> Iterator[Path]:
+    return (path for path in directory.iterdir() if _OURS.fullmatch(path.name))

@@ -1,0 +1,116 @@
+"""The shards of one unit, written beside their final names and committed together.
+
+Order of a commit: payload and index of both splits (fsync, rename) → holdout record → train record → fsync of the
+directories. Whoever sees the train record sees everything.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shard.disk import disk_full_named, fsync_directory, write_atomic
+from shard.formats.megatron import index_bytes
+from shard.formats.payload import Payload
+from shard.job import FORMAT_VERSION, Job, Unit, canonical_json
+from shard.records import SPLITS, ShardRecord, Split, UnitSource
+from shard.store import Directories
+
+
+@dataclass
+class _SplitFile:
+    """A payload under its temporary name, with what its record will say."""
+
+    temporary: Path
+    descriptor: int
+    digest: Any = field(default_factory=hashlib.sha256)
+    lengths: list[NDArray[np.int32]] = field(default_factory=list)
+    documents: int = 0
+    tokens: int = 0
+    payload_bytes: int = 0
+
+
+class UnitWriter:
+    """Takes payloads, splits them, and commits or discards the unit's shards."""
+
+    def __init__(self, job: Job, unit: Unit, directories: Directories, rank: int) -> None:
+        self._job = job
+        self._unit = unit
+        self._directories = directories
+        self._rank = rank
+        self._files: dict[Split, _SplitFile] = {}
+        for split, directory in directories.items():
+            for leftover in directory.glob(f".{unit.stem}.*.tmp"):
+                leftover.unlink(missing_ok=True)
+            temporary = directory / f".{unit.stem}.bin.{os.getpid()}.tmp"
+            with disk_full_named(temporary):
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            self._files[split] = _SplitFile(temporary, descriptor)
+
+    def write(self, payload: Payload, held_out: NDArray[np.bool_]) -> None:
+        """Append a batch: the documents under the mask to holdout, the others to train."""
+        masks: dict[Split, NDArray[np.bool_]] = {"train": ~held_out, "holdout": held_out}
+        for split, mask in masks.items():
+            file = self._files[split]
+            lengths = payload.lengths(mask)
+            file.lengths.append(lengths)
+            file.documents += len(lengths)
+            for run in payload.runs(mask):
+                data = run.data.cast("B")
+                file.digest.update(data)
+                _write_all(file.descriptor, data, file.temporary)
+                file.tokens += len(run)
+                file.payload_bytes += len(data)
+
+    def commit(self, source: UnitSource, dropped: dict[str, int], seconds: float) -> dict[Split, ShardRecord]:
+        """Make the shards appear. Raises DiskFullError; nothing has appeared then that a resume would count."""
+        records: dict[Split, ShardRecord] = {}
+        for split, directory in self._directories.items():
+            file = self._files[split]
+            with disk_full_named(file.temporary):
+                os.fsync(file.descriptor)
+            os.close(file.descriptor)
+            file.descriptor = -1
+            index = index_bytes(file.lengths, self._job.tokenizer.dtype)
+            write_atomic(directory / f"{self._unit.stem}.idx", index)
+            file.temporary.replace(directory / f"{self._unit.stem}.bin")
+            fsync_directory(directory)
+            records[split] = ShardRecord(
+                version=FORMAT_VERSION,
+                unit=self._unit.ordinal,
+                split=split,
+                fingerprint=self._job.fingerprint,
+                source=source,
+                documents=file.documents,
+                tokens=file.tokens,
+                payload_bytes=file.payload_bytes,
+                payload_sha256=file.digest.hexdigest(),
+                index_sha256=hashlib.sha256(index).hexdigest(),
+                dropped=dropped if split == "train" else dict.fromkeys(dropped, 0),
+                host=self._job.host,
+                rank=self._rank,
+                seconds=round(seconds, 3),
+            )
+        for split in reversed(SPLITS):
+            directory = self._directories[split]
+            write_atomic(directory / f"{self._unit.stem}.json", canonical_json(records[split]))
+            fsync_directory(directory)
+        return records
+
+    def discard(self) -> None:
+        """Drop whatever has not been committed."""
+        for file in self._files.values():
+            if file.descriptor >= 0:
+                os.close(file.descriptor)
+                file.descriptor = -1
+            file.temporary.unlink(missing_ok=True)
+
+
+def _write_all(descriptor: int, data: memoryview, path: Path) -> None:
+    with disk_full_named(path):
+        while data:
+            data = data[os.write(descriptor, data) :]
