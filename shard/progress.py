@@ -127,9 +127,10 @@ def encode(event: AnyEvent) -> bytes:
 def decode(line: bytes | str) -> AnyEvent | None:
     """The event in a line, or None: whatever else stands on standard output is a log line."""
     try:
-        return _decoder.decode(line)
+        event: AnyEvent = _decoder.decode(line)
     except msgspec.DecodeError:
         return None
+    return event
 
 
 def shorten(reason: str) -> str:

@@ -27,6 +27,11 @@ def directories_of(job: Job) -> Directories:
     }
 
 
+def scratch_of(job: Job, directories: Directories) -> Path:
+    """Where this host's ranks put downloaded files: on the disk that the shards go to."""
+    return directories["train"] / f".scratch-{job.run_id}-{job.first_rank}"
+
+
 @contextmanager
 def open_store(job: Job) -> Iterator[Directories]:
     """Make, lock and check both directories; hold the locks until the end.

@@ -1,0 +1,70 @@
+"""`python -m shard`: what the launcher calls on a host. Users meet it only in logs."""
+
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from shard.errors import ShardError
+from shard.rank import run_rank
+from shard.stopping import left_of, stop
+from shard.supervisor import run_host
+
+_job = click.option(
+    "--job",
+    "job_directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Directory of the job: <base>/runs/<run id>/<host>.",
+)
+
+
+@click.group()
+def cli() -> None:
+    """Workers of shardfleet."""
+
+
+@cli.command()
+@_job
+def run(job_directory: Path) -> None:
+    """Supervise this host's ranks; ends when standard input does."""
+    sys.exit(run_host(job_directory.expanduser().absolute()))
+
+
+@cli.command(hidden=True)
+@_job
+@click.option("--rank", type=int, required=True)
+@click.option("--link", type=int, required=True, help="File descriptor of the socket to the supervisor.")
+@click.option("--parent", type=int, required=True, help="Process id of the supervisor.")
+def rank(job_directory: Path, rank: int, link: int, parent: int) -> None:
+    """One rank (started by the supervisor)."""
+    sys.exit(run_rank(job_directory, rank, link, parent))
+
+
+@cli.command("stop")
+@_job
+@click.option("--now", is_flag=True, help="No grace: kill at once.")
+def stop_command(job_directory: Path, now: bool) -> None:
+    """Stop this host's run; print what is left as JSON."""
+    _print(stop(job_directory.expanduser().absolute(), now=now))
+
+
+@cli.command()
+@_job
+def left(job_directory: Path) -> None:
+    """Print the living processes of this host's run as JSON."""
+    _print(left_of(job_directory.expanduser().absolute()))
+
+
+def _print(value: object) -> None:
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def main() -> None:
+    """Entry point: errors become one line and an exit code."""
+    try:
+        cli()
+    except ShardError as error:
+        click.echo(f"shard: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,171 @@
+"""The rank processes of one host: started, given units, listened to, started again when they crash."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from shard.job import Job
+from shard.processes import cookie
+from shard.progress import AnyEvent, Note, RankExited, UnitDone, UnitFailed
+from shard.ranklink import Broken, Committed, Counted, Failed, Ready, Take, line_of, rank_message
+from shard.schedule import UnitQueue
+
+_ZERO = Counted(unit=-1, documents=0, tokens=0, text_bytes=0, retries=0)
+
+
+class Crew:
+    """Runs the ranks until nothing is left to do."""
+
+    def __init__(self, job: Job, job_directory: Path, units: UnitQueue, emit: Callable[[AnyEvent], None]) -> None:
+        self._job = job
+        self._directory = job_directory
+        self._units = units
+        self._emit = emit
+        self._changed = asyncio.Condition()
+        self._before: Counter[str] = Counter()
+        self.counted: dict[int, Counted] = {}
+        self.fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Set when no unit on this host can succeed."""
+
+    async def run(self) -> None:
+        """Return when no unit is pending or running, or no rank is left to run one."""
+        # More ranks than units would only start and end.
+        count = min(self._job.ranks, len(self._units))
+        ranks = range(self._job.first_rank, self._job.first_rank + count)
+        async with asyncio.TaskGroup() as group:
+            for rank in ranks:
+                group.create_task(self._keep_running(rank))
+
+    def total(self, field: str) -> int:
+        """A sum over all ranks, those that have crashed included."""
+        return self._before[field] + sum(int(getattr(counted, field)) for counted in self.counted.values())
+
+    async def _keep_running(self, rank: int) -> None:
+        for restarts in range(self._job.options.host_attempts + 1):
+            how = await self._run_once(rank)
+            if how is None:
+                return
+            self._remember(rank)
+            for ordinal in self._units.running_on(rank):
+                await self._unit_failed(rank, ordinal, f"rank {rank} {how}", retryable=True)
+            again = restarts < self._job.options.host_attempts and len(self._units) > 0
+            self._emit(RankExited(host=self._job.host, rank=rank, how=how, restarted=again))
+            if not again:
+                return
+            await asyncio.sleep(min(restarts + 1, 10))
+
+    async def _run_once(self, rank: int) -> str | None:
+        """Run one rank process to its end. Returns None when it ended as told, else how it died."""
+        ours, theirs = socket.socketpair()
+        with theirs, (self._directory / "log" / f"rank-{rank}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "shard", "rank", "--job", str(self._directory), "--rank", str(rank)),
+                *("--link", str(theirs.fileno()), "--parent", str(os.getpid())),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env=self._environment(),
+            )
+        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        answers: set[asyncio.Task[None]] = set()
+        try:
+            while line := await reader.readline():
+                await self._hear(rank, line, writer, answers)
+        except ConnectionError:
+            pass  # the process died in mid-sentence; its exit status says how
+        finally:
+            for task in answers:
+                task.cancel()
+            writer.close()
+        code = await process.wait()
+        if code == 0:
+            return None
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
+
+    async def _hear(
+        self, rank: int, line: bytes, writer: asyncio.StreamWriter, answers: set[asyncio.Task[None]]
+    ) -> None:
+        message = rank_message.decode(line)
+        if isinstance(message, Ready):
+            if message.note and rank == self._job.first_rank:
+                self._emit(Note(host=self._job.host, text=message.note))
+            # A task of its own: while one rank waits for a unit, it still reports the commit of the last.
+            task = asyncio.create_task(self._answer(rank, writer))
+            answers.add(task)
+            task.add_done_callback(answers.discard)
+        elif isinstance(message, Counted):
+            self.counted[rank] = message
+        elif isinstance(message, Committed):
+            await self._unit_done(rank, message)
+        elif isinstance(message, Failed):
+            if message.fatal:
+                self._give_up(message.reason)
+                return
+            await self._unit_failed(rank, message.unit, message.reason, retryable=message.retryable)
+        elif isinstance(message, Broken):
+            self._give_up(message.reason)
+
+    async def _answer(self, rank: int, writer: asyncio.StreamWriter) -> None:
+        async with self._changed:
+            # Whatever still runs elsewhere may fail and come back.
+            while (unit := self._units.next_for(rank)) is None and len(self._units) > 0:
+                await self._changed.wait()
+        writer.write(line_of(Take(unit=unit.ordinal if unit is not None else None)))
+        await writer.drain()
+
+    async def _unit_done(self, rank: int, message: Committed) -> None:
+        self._units.done(message.unit)
+        self._emit(
+            UnitDone(
+                host=self._job.host,
+                unit=message.unit,
+                rank=rank,
+                documents=message.train.documents,
+                holdout_documents=message.holdout.documents,
+                tokens=message.train.tokens,
+                holdout_tokens=message.holdout.tokens,
+                dropped=sum(message.train.dropped.values()),
+                text_bytes=message.text_bytes,
+                seconds=message.train.seconds,
+            )
+        )
+        await self._wake()
+
+    async def _unit_failed(self, rank: int, ordinal: int, reason: str, *, retryable: bool) -> None:
+        attempt, last = self._units.failed(ordinal, retryable=retryable)
+        self._emit(
+            UnitFailed(host=self._job.host, unit=ordinal, rank=rank, attempt=attempt, quarantined=last, reason=reason)
+        )
+        await self._wake()
+
+    async def _wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _give_up(self, reason: str) -> None:
+        if not self.fatal.done():
+            self.fatal.set_result(reason)
+
+    def _remember(self, rank: int) -> None:
+        counted = self.counted.pop(rank, _ZERO)
+        for field in ("documents", "tokens", "text_bytes", "retries"):
+            self._before[field] += getattr(counted, field)
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        # Read from the file instead: an environment can be read by others.
+        environment.pop("HF_TOKEN", None)
+        environment |= cookie(self._job.run_id, self._job.host)
+        environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONUNBUFFERED": "1"}
+        if (token := self._directory / "token").exists():
+            environment["HF_TOKEN_PATH"] = str(token)
+        if self._job.dataset.endpoint is not None:
+            environment["HF_ENDPOINT"] = self._job.dataset.endpoint
+        return environment

@@ -1,0 +1,52 @@
+"""Events on their way out: to a file on the host, where the truth lives, and to standard output, if anyone listens."""
+
+import os
+import queue
+import sys
+import threading
+from pathlib import Path
+
+from shard.disk import write_atomic
+from shard.progress import AnyEvent, Progress, encode
+
+_WAITING_MOST = 1000
+
+
+class Outbox:
+    """Takes events without ever blocking: a cut network must not keep a supervisor from stopping its ranks."""
+
+    def __init__(self, job_directory: Path) -> None:
+        self._directory = job_directory
+        self._file = (job_directory / "events.jsonl").open("ab", buffering=0)
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(_WAITING_MOST)
+        self._thread = threading.Thread(target=self._drain, name="outbox", daemon=True)
+        self._thread.start()
+
+    def put(self, event: AnyEvent) -> None:
+        line = encode(event)
+        if isinstance(event, Progress):
+            write_atomic(self._directory / "progress.json", line)
+        else:
+            self._file.write(line)
+        try:
+            self._waiting.put_nowait(line)
+        except queue.Full:
+            return  # nobody has listened for long; the file has it
+
+    def close(self, *, timeout: float = 3.0) -> None:
+        """Let waiting lines out, for a while."""
+        try:
+            self._waiting.put(None, timeout=timeout)
+        except queue.Full:
+            return
+        self._thread.join(timeout)
+        self._file.close()
+
+    def _drain(self) -> None:
+        while (line := self._waiting.get()) is not None:
+            try:
+                view = memoryview(line)
+                while view:
+                    view = view[os.write(sys.stdout.fileno(), view) :]
+            except OSError:
+                return  # the launcher is gone; whether to stop is not decided here

@@ -1,0 +1,143 @@
+"""One rank: pull a unit, write its shards, commit while the next unit is under way, report.
+
+A rank needs no way to stop: what it has not committed is under temporary names, so SIGTERM and SIGKILL are equal to it.
+"""
+
+import logging
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import stamina.instrumentation
+
+from shard.errors import DiskFullError, ShardError
+from shard.job import Job, Unit, read_record
+from shard.pipeline import Counters, Workplace, Written, write_unit
+from shard.processes import die_with_parent
+from shard.progress import shorten
+from shard.ranklink import Broken, Committed, Counted, Failed, RankEnd
+from shard.source.download import Scratch
+from shard.store import directories_of, scratch_of
+from shard.tokenizer.load import load_tokenizer
+
+log = logging.getLogger(__name__)
+
+
+def run_rank(job_directory: Path, rank: int, descriptor: int, parent: int) -> int:
+    """Work until the supervisor has no more units. Returns the exit code."""
+    die_with_parent(parent)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # one line a request would be all there is
+    pa.set_cpu_count(1)
+    link = RankEnd(descriptor)
+    try:
+        job = read_record(job_directory / "job.json", Job)
+        place = _workplace(job, job_directory, rank)
+    except ShardError as error:
+        log.exception("cannot start")
+        link.send(Broken(reason=shorten(str(error))))
+        return error.exit_code
+    _Rank(link, place).run()
+    # Threads may still sleep between retries of a fetch nobody wants any more: do not wait for them.
+    logging.shutdown()
+    os._exit(0)
+
+
+def _workplace(job: Job, job_directory: Path, rank: int) -> Workplace:
+    directories = directories_of(job)
+    return Workplace(
+        job=job,
+        rank=rank,
+        tokenizer=load_tokenizer(job.tokenizer, job_directory / "tokenizer"),
+        directories=directories,
+        scratch=Scratch(scratch_of(job, directories) / str(rank)),
+        counters=Counters(),
+    )
+
+
+class _Rank:
+    def __init__(self, link: RankEnd, place: Workplace) -> None:
+        self._link = link
+        self._place = place
+        self._unit = -1
+        self._retries = 0
+
+    def run(self) -> None:
+        stamina.instrumentation.set_on_retry_hooks([self._on_retry])
+        threading.Thread(target=self._report, name="report", daemon=True).start()
+        units = {unit.ordinal: unit for unit in self._place.job.units}
+        tokenizer = self._place.tokenizer
+        note = f"{tokenizer.spec.name}: slow engine, {tokenizer.slow_because}" if tokenizer.slow_because else ""
+        committing: Future[None] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="commit") as committer:
+            while (ordinal := self._link.take(note=note)) is not None:
+                note = ""
+                self._unit = ordinal
+                written = self._write(units[ordinal])
+                if committing is not None:
+                    committing.result()
+                committing = committer.submit(self._commit, written) if written is not None else None
+            self._unit = -1
+        if committing is not None:
+            committing.result()
+        self._place.scratch.clear()
+        self._count()
+
+    def _write(self, unit: Unit) -> Written | None:
+        log.info("unit %d: %s part %d of %d", unit.ordinal, unit.path, unit.part + 1, unit.parts)
+        try:
+            return write_unit(self._place, unit)
+        except Exception as error:  # noqa: BLE001  logged with its traceback, reported, and counted against the unit
+            self._failed(unit, error)
+            return None
+
+    def _commit(self, written: Written) -> None:
+        try:
+            records = written.commit()
+        except Exception as error:  # noqa: BLE001  as above
+            self._failed(written.unit, error)
+            return
+        self._count()
+        self._link.send(
+            Committed(
+                unit=written.unit.ordinal,
+                train=records["train"],
+                holdout=records["holdout"],
+                text_bytes=written.text_bytes,
+            )
+        )
+
+    def _failed(self, unit: Unit, error: Exception) -> None:
+        log.error("unit %d failed", unit.ordinal, exc_info=error)
+        reason = str(error) if isinstance(error, ShardError) else f"{type(error).__name__}: {error}"
+        self._link.send(
+            Failed(
+                unit=unit.ordinal,
+                reason=shorten(reason),
+                # An error nobody foresaw may be the machine's: worth another try.
+                retryable=error.retryable if isinstance(error, ShardError) else True,
+                fatal=isinstance(error, DiskFullError),
+            )
+        )
+
+    def _on_retry(self, details: stamina.instrumentation.RetryDetails) -> None:
+        self._retries += 1
+        log.warning("attempt %d after %.1f s: %s", details.retry_num + 1, details.wait_for, details.caused_by)
+
+    def _report(self) -> None:
+        while not threading.Event().wait(self._place.job.options.progress_seconds / 2):
+            self._count()
+
+    def _count(self) -> None:
+        counters = self._place.counters
+        self._link.send(
+            Counted(
+                unit=self._unit,
+                documents=counters.documents,
+                tokens=counters.tokens,
+                text_bytes=counters.text_bytes,
+                retries=self._retries,
+            )
+        )

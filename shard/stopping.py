@@ -1,0 +1,66 @@
+"""Stopping a host's run from outside, and asking what is left of it."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from shard.errors import JobError
+from shard.job import Job, read_record
+from shard.processes import Process, cookie, end_all, is_alive, with_cookie
+from shard.stops import NOW_SIGNAL
+from shard.store import directories_of, remove_unfinished
+from shard.supervisor import PID_FILE
+
+_KILL_AFTER_GRACE_SECONDS = 10.0
+
+
+def left_of(job_directory: Path) -> list[Process]:
+    """Living processes of the run on this host."""
+    found = with_cookie(_cookie(job_directory))
+    supervisor = _supervisor(job_directory)
+    if supervisor is not None and is_alive(supervisor) and all(p.pid != supervisor.pid for p in found):
+        found.append(supervisor)
+    return found
+
+
+def stop(job_directory: Path, *, now: bool) -> list[Process]:
+    """Have the supervisor stop its ranks; end whatever has no supervisor any more. Returns what is left.
+
+    Works where the supervisor is alive, hangs, was killed, or was never started.
+    """
+    grace = 0.0
+    try:
+        job = read_record(job_directory / "job.json", Job)
+        grace = 0.0 if now else job.options.grace_seconds
+    except JobError:
+        job = None  # never pushed, or half: there may be processes all the same
+    supervisor = _supervisor(job_directory)
+    if supervisor is not None and is_alive(supervisor):
+        os.kill(supervisor.pid, NOW_SIGNAL if now else signal.SIGTERM)
+        _wait_for_end(supervisor, grace + _KILL_AFTER_GRACE_SECONDS)
+        if is_alive(supervisor):
+            os.kill(supervisor.pid, signal.SIGKILL)
+            _wait_for_end(supervisor, 1.0)
+    left = end_all(_cookie(job_directory), grace_seconds=grace)
+    if job is not None and not left:
+        remove_unfinished(directories_of(job), job.units)
+    return left
+
+
+def _cookie(job_directory: Path) -> dict[str, str]:
+    # <base>/runs/<run id>/<host>: known even where nothing was ever pushed
+    return cookie(job_directory.parent.name, job_directory.name)
+
+
+def _supervisor(job_directory: Path) -> Process | None:
+    try:
+        return read_record(job_directory / PID_FILE, Process)
+    except JobError:
+        return None
+
+
+def _wait_for_end(process: Process, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while is_alive(process) and time.monotonic() < deadline:
+        time.sleep(0.05)

@@ -1,0 +1,61 @@
+"""What ends a host's run early: the launcher gone, a signal, silence."""
+
+import asyncio
+import os
+import signal
+import stat
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from shard.errors import JobError
+
+NOW_SIGNAL = signal.SIGUSR1
+"""Stop without grace."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why, and whether the ranks get a grace."""
+
+    reason: str
+    now: bool = False
+
+
+class StopWatch:
+    """Puts every reason to stop into one queue: the first starts the stopping, later ones can hasten it."""
+
+    def __init__(self, lease: Path, lease_seconds: float | None) -> None:
+        self.stops: asyncio.Queue[Stop] = asyncio.Queue()
+        self._lease = lease
+        self._lease_seconds = lease_seconds
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to watch. Raises JobError when standard input is nothing that can end."""
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self.stops.put_nowait, Stop(signal.Signals(number).name))
+        loop.add_signal_handler(NOW_SIGNAL, self.stops.put_nowait, Stop("told to stop now", now=True))
+        if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
+            raise JobError("standard input is a file: it must stay open as long as the launcher lives, as a pipe does")
+        loop.add_reader(sys.stdin.fileno(), self._on_stdin, loop)
+
+    async def watch_lease(self) -> None:
+        """Return never, or when the launcher has been silent for too long."""
+        seen, heard = 0.0, time.monotonic()
+        while self._lease_seconds is not None:
+            await asyncio.sleep(min(1.0, self._lease_seconds / 4))
+            renewed = self._lease.stat().st_mtime if self._lease.exists() else 0.0
+            # Only that it changed counts: the clocks of two machines are not compared.
+            if renewed != seen:
+                seen, heard = renewed, time.monotonic()
+            if time.monotonic() - heard > self._lease_seconds:
+                self.stops.put_nowait(Stop(f"not heard from the launcher for {self._lease_seconds:.0f} s"))
+                return
+
+    def _on_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            self.stops.put_nowait(Stop("the launcher is gone"))
