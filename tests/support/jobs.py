@@ -1,0 +1,163 @@
+"""Jobs over real files, as the launcher would plan them, for tests of the worker."""
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import HfApi, RepoFile
+
+from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, Options, TokenizerSpec, Unit, identity_of
+from shard.source.files import content_id, filesystem
+from shard.tokenizer.hf import HfReference
+from shard.tokenizer.ranks import RANK_FILES
+
+BYTES_SPEC = TokenizerSpec(
+    name="bytes", kind="bytes", vocab_size=257, eod_id=256, sha256=hashlib.sha256(b"").hexdigest()
+)
+
+QUICK = Options(progress_seconds=0.2, retry_seconds=60.0, stall_seconds=10.0, grace_seconds=1.0)
+"""Options of a test that does not want to wait."""
+
+
+def rank_spec(encoding: str = "r50k_base") -> TokenizerSpec:
+    """The spec of a tiktoken encoding, as the launcher fills it in."""
+    sizes = {"gpt2": 50257, "r50k_base": 50257, "p50k_base": 50281, "cl100k_base": 100277, "o200k_base": 200019}
+    eods = {"gpt2": 50256, "r50k_base": 50256, "p50k_base": 50256, "cl100k_base": 100257, "o200k_base": 199999}
+    file = RANK_FILES[encoding]
+    return TokenizerSpec(
+        name=encoding,
+        kind="tiktoken",
+        vocab_size=sizes[encoding],
+        eod_id=eods[encoding],
+        sha256=file.sha256,
+        file=file.cache_name,
+    )
+
+
+def json_spec(path: Path) -> TokenizerSpec:
+    """The spec of a `tokenizer.json`."""
+    data = path.read_bytes()
+    reference = HfReference(data, origin=str(path))
+    return TokenizerSpec(
+        name=path.stem,
+        kind="hf",
+        vocab_size=reference.vocab_size,
+        eod_id=reference.eod_id(),
+        sha256=hashlib.sha256(data).hexdigest(),
+        file=path.name,
+    )
+
+
+def write_corpus(
+    directory: Path, documents: Sequence[str | None], *, files: int = 1, group_rows: int = 50, **options: Any
+) -> Path:
+    """Spread documents evenly over Parquet files `part-0.parquet` … with columns `id` and `text`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number in range(files):
+        first, last = len(documents) * number // files, len(documents) * (number + 1) // files
+        table = pa.table({"id": pa.array(range(first, last), pa.int64()), "text": list(documents[first:last])})
+        table = table.set_column(1, "text", table["text"].cast(pa.string()))
+        pq.write_table(table, directory / f"part-{number}.parquet", row_group_size=group_rows, **options)
+    return directory
+
+
+def files_dataset(root: Path | str, *, text_column: str = "text") -> Dataset:
+    """A directory or fsspec URL as a dataset."""
+    return Dataset(kind="files", name=str(root), root=str(root), revision="0" * 40, text_column=text_column)
+
+
+def files_units(root: Path | str, *, parts: int = 1) -> tuple[Unit, ...]:
+    """Every Parquet file under a directory or fsspec URL, each cut into `parts`."""
+    fs, base = filesystem(str(root))
+    found = sorted(path for path in fs.find(base) if path.endswith(".parquet"))
+    infos = {path: fs.info(path) for path in found}
+    return _cut(
+        [(path[len(base) :].lstrip("/"), infos[path]["size"], content_id(fs, path, infos[path])) for path in found],
+        parts,
+    )
+
+
+def hub_dataset(endpoint: str, repo: str, *, token: str | bool = False, text_column: str = "text") -> Dataset:
+    """A repository on a Hub at its present commit."""
+    sha = HfApi(endpoint=endpoint, token=token).dataset_info(repo).sha
+    assert sha is not None
+    return Dataset(kind="hub", name=repo, root=repo, revision=sha, text_column=text_column, endpoint=endpoint)
+
+
+def hub_units(dataset: Dataset, *, parts: int = 1, token: str | bool = False) -> tuple[Unit, ...]:
+    """Every Parquet file of a repository, each cut into `parts`."""
+    api = HfApi(endpoint=dataset.endpoint, token=token)
+    tree = api.list_repo_tree(dataset.root, repo_type="dataset", revision=dataset.revision, recursive=True)
+    found = sorted((item for item in tree if isinstance(item, RepoFile)), key=lambda item: item.path)
+    return _cut(
+        [
+            (item.path, item.size, f"sha256:{item.lfs.sha256}")
+            for item in found
+            if item.lfs is not None and item.path.endswith(".parquet")
+        ],
+        parts,
+    )
+
+
+def make_job(
+    dataset: Dataset | Path | str,
+    output: Path,
+    *,
+    units: Iterable[Unit] | None = None,
+    parts: int = 1,
+    tokenizer: TokenizerSpec = BYTES_SPEC,
+    holdout: Holdout | None = None,
+    options: Options = QUICK,
+    run_id: str = "test-run",
+    host: str = "localhost",
+    ranks: int = 1,
+    overwrite: bool = False,
+) -> Job:
+    """One host's job over all of a dataset (a directory of Parquet files will do), writing under `output`."""
+    if not isinstance(dataset, Dataset):
+        dataset = files_dataset(dataset)
+    if units is None:
+        make_units = hub_units(dataset, parts=parts) if dataset.kind == "hub" else files_units(dataset.root, parts=parts)
+    else:
+        make_units = tuple(units)
+    holdout = holdout or Holdout(rate=0.1)
+    return Job(
+        version=FORMAT_VERSION,
+        run_id=run_id,
+        host=host,
+        first_rank=0,
+        ranks=ranks,
+        world_size=ranks,
+        output_dir=str(output / "train"),
+        holdout_dir=str(output / "holdout"),
+        dataset=dataset,
+        tokenizer=tokenizer,
+        holdout=holdout,
+        identity=identity_of(dataset, tokenizer, holdout, make_units),
+        options=options,
+        units=make_units,
+        overwrite=overwrite,
+    )
+
+
+def write_job(job: Job, base: Path, tokenizer_directory: Path | None = None) -> Path:
+    """Lay a job out as the launcher does on a host: `<base>/runs/<run id>/<host>/`. Returns that directory."""
+    directory = base / "runs" / job.run_id / job.host
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "job.json").write_bytes(msgspec.json.encode(job))
+    if tokenizer_directory is not None:
+        shutil.copytree(tokenizer_directory, directory / "tokenizer", dirs_exist_ok=True)
+    return directory
+
+
+def _cut(files: Sequence[tuple[str, int, str]], parts: int) -> tuple[Unit, ...]:
+    return tuple(
+        Unit(ordinal=number * parts + part, path=path, size=size, content_id=content, part=part, parts=parts)
+        for number, (path, size, content) in enumerate(files)
+        for part in range(parts)
+    )
