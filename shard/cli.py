@@ -10,6 +10,7 @@ from shard.errors import ShardError
 from shard.rank import run_rank
 from shard.stopping import left_of, stop
 from shard.supervisor import run_host
+from shard.survey import survey
 
 _job = click.option(
     "--job",
@@ -55,6 +56,14 @@ def stop_command(job_directory: Path, now: bool) -> None:
 def left(job_directory: Path) -> None:
     """Print the living processes of this host's run as JSON."""
     _print(left_of(job_directory.expanduser().absolute()))
+
+
+@cli.command("survey")
+@click.option("--output-dir", type=click.Path(path_type=Path), required=True)
+@click.option("--holdout-dir", type=click.Path(path_type=Path), required=True)
+def survey_command(output_dir: Path, holdout_dir: Path) -> None:
+    """Print what this host has, as JSON; changes nothing."""
+    _print(survey(output_dir, holdout_dir))
 
 
 def _print(value: object) -> None:

@@ -52,9 +52,15 @@ def _workplace(job: Job, job_directory: Path, rank: int) -> Workplace:
         rank=rank,
         tokenizer=load_tokenizer(job.tokenizer, job_directory / "tokenizer"),
         directories=directories,
+        locations=_known_locations(job_directory / "locations.json"),
         scratch=Scratch(scratch_of(job, directories) / str(rank)),
         counters=Counters(),
     )
+
+
+def _known_locations(path: Path) -> dict[str, str]:
+    # A file of its own, not a field of the job: signed addresses are secrets for as long as they are good.
+    return read_record(path, dict[str, str]) if path.exists() else {}
 
 
 class _Rank:

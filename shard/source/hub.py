@@ -26,14 +26,14 @@ class _ExpiredError(Exception):
 class HubFile:
     """One file at a pinned revision. Thread-safe: several spans are fetched at once."""
 
-    def __init__(self, dataset: Dataset, unit: Unit, options: Options) -> None:
+    def __init__(self, dataset: Dataset, unit: Unit, options: Options, location: str | None = None) -> None:
         self._unit = unit
         self._options = options
         self._where = f"{dataset.name}/{unit.path}"
         self._url = huggingface_hub.hf_hub_url(
             dataset.root, unit.path, repo_type="dataset", revision=dataset.revision, endpoint=dataset.endpoint
         )
-        self._location: str | None = None
+        self._location = location
         self._etag: str | None = None
         self._lock = threading.Lock()
         self._client = httpx2.Client(
@@ -51,6 +51,11 @@ class HubFile:
         if start >= end:
             return b""
         return patiently(lambda: self._fetch_once(start, end), self._where, self._options.retry_seconds)
+
+    @property
+    def location(self) -> str | None:
+        """Where the bytes lie, as last resolved: a signed address, good for a while."""
+        return self._location
 
     def close(self) -> None:
         self._client.close()

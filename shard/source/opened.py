@@ -28,11 +28,16 @@ class OpenUnit:
 
 
 @contextmanager
-def open_unit(dataset: Dataset, unit: Unit, options: Options, scratch: Scratch) -> Iterator[OpenUnit]:
-    """Open a unit's source file; closed on leaving. Raises SourceError."""
+def open_unit(
+    dataset: Dataset, unit: Unit, options: Options, scratch: Scratch, location: str | None = None
+) -> Iterator[OpenUnit]:
+    """Open a unit's source file; closed on leaving. Raises SourceError.
+
+    `location` is where the Hub's bytes lie, if that is known already: it saves a resolve.
+    """
     where = f"{dataset.name}/{unit.path}"
     with ExitStack() as stack:
-        source, prefetch = _open_file(dataset, unit, options, scratch, stack)
+        source, prefetch = _open_file(dataset, unit, options, scratch, location, stack)
         file = open_parquet(source, where=where)
         stack.callback(file.close)
         require_text_column(file, dataset.text_column, where=where)
@@ -42,13 +47,13 @@ def open_unit(dataset: Dataset, unit: Unit, options: Options, scratch: Scratch) 
 
 
 def _open_file(
-    dataset: Dataset, unit: Unit, options: Options, scratch: Scratch, stack: ExitStack
+    dataset: Dataset, unit: Unit, options: Options, scratch: Scratch, location: str | None, stack: ExitStack
 ) -> tuple[Any, Callable[[RowGroups], None]]:
     """What pyarrow reads from, and what to call once the wanted bytes are known."""
     if dataset.kind == "hub" and options.fetch == "download":
         return scratch.fetch(dataset, unit, options), _nothing
     if dataset.kind == "hub":
-        hub_file = HubFile(dataset, unit, options)
+        hub_file = HubFile(dataset, unit, options, location)
         stack.callback(hub_file.close)
         return _span_file(hub_file.fetch, unit, options, stack)
     fs, root = files.filesystem(dataset.root)

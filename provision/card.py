@@ -1,0 +1,75 @@
+"""The `configs` of a dataset card: which files make up a configuration (pure).
+
+Source: https://huggingface.co/docs/hub/datasets-manual-configuration
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import huggingface_hub
+
+from provision.errors import CatalogError
+
+_TRAIN = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class CardConfig:
+    """One configuration, with the globs of its training split."""
+
+    name: str
+    globs: tuple[str, ...]
+    is_default: bool
+    notes: tuple[str, ...] = ()
+
+
+def configs_of(card: huggingface_hub.DatasetCard) -> tuple[CardConfig, ...]:
+    """The configurations that a card lists with their files; others say nothing about files."""
+    data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+    listed = data.get("configs") or ()
+    return tuple(_config(entry) for entry in listed if isinstance(entry, dict) and "config_name" in entry)
+
+
+def chosen_config(configs: Iterable[CardConfig], name: str | None, *, where: str) -> CardConfig | None:
+    """The configuration of this name, or the default one; None when the card lists none and none is asked for.
+
+    Raises CatalogError, listing the names, when there is no such configuration or the choice is the user's.
+    """
+    by_name = {config.name: config for config in configs}
+    names = ", ".join(sorted(by_name))
+    if name is not None:
+        if name not in by_name:
+            have = f"it has {names}" if names else "its card lists none; choose files with --include"
+            raise CatalogError(f"{where}: no configuration {name!r}; {have}")
+        return by_name[name]
+    default = next((config for config in by_name.values() if config.is_default or config.name == "default"), None)
+    if default is None and len(by_name) > 1:
+        raise CatalogError(f"{where}: choose one of its configurations with --config: {names}")
+    return default or next(iter(by_name.values()), None)
+
+
+def _config(entry: dict[str, object]) -> CardConfig:
+    name = str(entry["config_name"])
+    base = str(entry.get("data_dir") or "").strip("/")
+    files = entry.get("data_files")
+    splits: dict[str, list[str]] = {}
+    for item in files if isinstance(files, list) else [files]:
+        if isinstance(item, dict):
+            paths = item.get("path")
+            splits.setdefault(str(item.get("split", _TRAIN)), []).extend(_strings(paths))
+        elif item is not None:
+            splits.setdefault(_TRAIN, []).extend(_strings(item))
+    # A card may split otherwise than into train and the rest; then all of it is training data.
+    chosen = {_TRAIN: splits[_TRAIN]} if _TRAIN in splits else splits
+    left_out = sorted(splits.keys() - chosen.keys())
+    prefix = f"{base}/" if base else ""
+    globs = [f"{prefix}{glob.removeprefix('./')}" for paths in chosen.values() for glob in paths]
+    notes = (f"configuration {name}, split train; left out: {', '.join(left_out)}",) if left_out else ()
+    return CardConfig(
+        name=name, globs=tuple(globs or [f"{prefix}**"]), is_default=bool(entry.get("default")), notes=notes
+    )
+
+
+def _strings(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)]

@@ -1,0 +1,130 @@
+"""Catalog of a dataset on the Hub: resolved to a commit once, listed once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+import huggingface_hub
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+
+from provision.card import CardConfig, chosen_config, configs_of
+from provision.catalog import Catalog, DatasetSpec, SourceFile, choose, parquet_only
+from provision.errors import CatalogError
+from shard.errors import SourceError
+from shard.job import Dataset, Options, Unit
+from shard.source.hub import HubFile
+from shard.source.parquet import open_parquet, require_text_column
+from shard.source.spanfile import SpanFile
+
+_FOOTER_BYTES = 64 << 10
+
+
+def hub_catalog(spec: DatasetSpec) -> Catalog:
+    """List a dataset at a commit.
+
+    Raises CatalogError, each with its remedy, when it is gated, private, missing, empty, without Parquet, without the
+    configuration, or without the text column.
+    """
+    api = huggingface_hub.HfApi()
+    endpoint = api.endpoint
+    with _explained(spec, endpoint):
+        info = api.dataset_info(spec.name, revision=spec.revision)
+        revision = info.sha
+        if revision is None:
+            raise CatalogError(f"{spec.name}: {endpoint} does not say which commit {spec.revision or 'main'} is")
+        listed = {
+            item.path: item
+            for item in api.list_repo_tree(spec.name, recursive=True, revision=revision, repo_type="dataset")
+            if isinstance(item, RepoFile)
+        }
+        configs = _card_configs(api, spec, revision) if "README.md" in listed else ()
+    if not listed:
+        raise CatalogError(f"{spec.name}: holds no file at {revision[:12]}")
+    config = chosen_config(configs, spec.config, where=spec.name)
+    globs = spec.include or (config.globs if config is not None else ())
+    if spec.include and config is not None and spec.config is not None:
+        candidates = choose(list(listed), config.globs)
+    else:
+        candidates = list(listed)
+    chosen_by = f" matches {' '.join(globs)}" if globs else ""
+    paths = parquet_only(choose(candidates, globs), where=spec.name, chosen_by=chosen_by)
+    dataset = Dataset(
+        kind="hub",
+        name=spec.name,
+        root=spec.name,
+        revision=revision,
+        text_column=spec.text_column,
+        endpoint=endpoint,
+    )
+    files = tuple(_source_file(listed[path]) for path in paths)
+    notes = config.notes if config is not None and not spec.include else ()
+    return Catalog(dataset, files, notes, _probe(dataset, files[0]))
+
+
+def _source_file(item: RepoFile) -> SourceFile:
+    content_id = f"sha256:{item.lfs.sha256}" if item.lfs is not None else f"git:{item.blob_id}"
+    return SourceFile(path=item.path, size=item.size, content_id=content_id)
+
+
+def _card_configs(api: huggingface_hub.HfApi, spec: DatasetSpec, revision: str) -> tuple[CardConfig, ...]:
+    path = api.hf_hub_download(spec.name, "README.md", repo_type="dataset", revision=revision)
+    return configs_of(huggingface_hub.DatasetCard.load(path, ignore_metadata_errors=True))
+
+
+def _probe(dataset: Dataset, file: SourceFile) -> dict[str, str]:
+    """Look for the text column in the first file. Returns where it lies, which cost a resolve."""
+    unit = Unit(ordinal=0, path=file.path, size=file.size, content_id=file.content_id)
+    source = HubFile(dataset, unit, Options(retry_seconds=60.0))
+    where = f"{dataset.name}/{file.path}"
+    span_file = SpanFile(source.fetch, file.size, in_flight=1)
+    try:
+        if file.size:
+            span_file.keep_tail(_FOOTER_BYTES)
+            parquet = open_parquet(span_file, where=where)
+            require_text_column(parquet, dataset.text_column, where=where)
+    except SourceError as error:
+        raise CatalogError(str(error)) from error
+    finally:
+        span_file.close()
+        source.close()
+    return {file.path: source.location} if source.location is not None else {}
+
+
+@contextmanager
+def _explained(spec: DatasetSpec, endpoint: str) -> Iterator[None]:
+    """Turn errors of the Hub client into what the user can do."""
+    page = f"{endpoint}/datasets/{spec.name}"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise CatalogError(
+            f"{spec.name}: gated; ask for access on {page}, then set HF_TOKEN to a token of that account"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise CatalogError(
+            f"{spec.name}: no revision {spec.revision!r}; its branches and tags are on {page}"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise CatalogError(
+            f"{spec.name}: no such dataset on {endpoint}, or a private one: then set HF_TOKEN to a token "
+            "that may read it"
+        ) from error
+    except HFValidationError as error:
+        raise CatalogError(f"{spec.name!r}: neither a directory nor owner/name on the Hub: {error}") from error
+    except EntryNotFoundError as error:
+        raise CatalogError(f"{spec.name}: {error}") from error
+    except HfHubHTTPError as error:
+        raise CatalogError(f"{spec.name}: {endpoint} answers: {error}; try again later") from error
+    except (httpx2.TransportError, OfflineModeIsEnabled, OSError) as error:
+        raise CatalogError(
+            f"{spec.name}: {endpoint} cannot be reached ({error}); check the network, HF_ENDPOINT and HF_HUB_OFFLINE"
+        ) from error

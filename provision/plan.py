@@ -1,0 +1,223 @@
+"""Source files + hosts → Plan, frozen before anything starts (pure)."""
+
+import hashlib
+import heapq
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Literal
+
+from msgspec.structs import replace
+
+from provision.catalog import SourceFile
+from provision.errors import PlanError
+from provision.hosts import Host
+from shard.job import (
+    FORMAT_VERSION,
+    Dataset,
+    Holdout,
+    Identity,
+    Job,
+    Options,
+    Record,
+    TokenizerSpec,
+    Unit,
+    canonical_json,
+    identity_of,
+)
+
+PLAN_VERSION = 1
+
+
+class HostPlan(Record, frozen=True, kw_only=True):
+    """One host's part of the plan."""
+
+    name: str
+    user: str | None
+    port: int | None
+    ranks: int
+    first_rank: int
+    output_dir: str
+    holdout_dir: str
+    units: tuple[int, ...]
+    """Ordinals, ascending."""
+
+    @property
+    def host(self) -> Host:
+        """For a channel to it."""
+        return Host(name=self.name, user=self.user, port=self.port, ranks=self.ranks)
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """`plan.json`: one run."""
+
+    version: int
+    run_id: str
+    fingerprint: str
+    identity: Identity
+    dataset: Dataset
+    tokenizer: TokenizerSpec
+    holdout: Holdout
+    options: Options
+    unit_bytes: int
+    """Files larger than this were cut into equal byte ranges of at most this size."""
+    units: tuple[Unit, ...]
+    hosts: tuple[HostPlan, ...]
+    remote_python: str
+    """Interpreter on hosts reached over SSH; `~/` is their home."""
+    local_python: str
+    """Interpreter on this machine."""
+    on_disconnect: Literal["stop", "continue"] = "stop"
+    overwrite: bool = False
+
+    @property
+    def world_size(self) -> int:
+        return sum(host.ranks for host in self.hosts)
+
+    @property
+    def bytes(self) -> int:
+        """Of source."""
+        return sum(unit.bytes for unit in self.units)
+
+    def job_directory(self, host: str) -> str:
+        """Where a host's job lies on that host."""
+        return f"~/.shardfleet/runs/{self.run_id}/{host}"
+
+    def python_on(self, host: HostPlan) -> str:
+        return self.local_python if host.host.is_local else self.remote_python
+
+
+def units_of(files: Sequence[SourceFile], unit_bytes: int) -> tuple[Unit, ...]:
+    """Cut files into units, in dataset order.
+
+    A file of at most `unit_bytes` is one unit; a larger one becomes the fewest equal byte ranges of at most that size.
+    Hosts and ranks play no part, so the same dataset gives the same shards on any cluster.
+    """
+    if unit_bytes < 1:
+        raise PlanError(f"--unit-size {unit_bytes}: not positive")
+    units: list[Unit] = []
+    for file in files:
+        parts = max(1, -(-file.size // unit_bytes))
+        for part in range(parts):
+            units.append(
+                Unit(
+                    ordinal=len(units),
+                    path=file.path,
+                    size=file.size,
+                    content_id=file.content_id,
+                    part=part,
+                    parts=parts,
+                )
+            )
+    return tuple(units)
+
+
+def assign(units: Iterable[Unit], ranks: Sequence[int], placed: Mapping[int, int]) -> list[list[int]]:
+    """Unit → host, balancing bytes per rank: the longest unit first, to the host that is least loaded with it.
+
+    `ranks` is the rank count of each host; `placed` says on which host a unit is committed already. Returns the
+    ordinals of each host, ascending.
+    """
+    shares: list[list[int]] = [[] for _ in ranks]
+    # (bytes per rank, host): the same inputs give the same plan
+    loads = [(0.0, host) for host in range(len(ranks))]
+    for unit in sorted(units, key=lambda unit: (-unit.bytes, unit.ordinal)):
+        if unit.ordinal in placed:
+            shares[placed[unit.ordinal]].append(unit.ordinal)
+            continue
+        load, host = loads[0]
+        heapq.heapreplace(loads, (load + unit.bytes / ranks[host], host))
+        shares[host].append(unit.ordinal)
+    return [sorted(share) for share in shares]
+
+
+def run_id_of(dataset: Dataset, fingerprint: str, output_dir: str, holdout_dir: str) -> str:
+    """The same command gives the same run, so that it continues where it stopped."""
+    name = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(dataset.name).name.lower()).strip("-")[:40] or "dataset"
+    where = canonical_json([fingerprint, output_dir, holdout_dir])
+    return f"{name}-{hashlib.sha256(where).hexdigest()[:10]}"
+
+
+def make_plan(
+    *,
+    dataset: Dataset,
+    files: Sequence[SourceFile],
+    tokenizer: TokenizerSpec,
+    holdout: Holdout,
+    options: Options,
+    hosts: Sequence[Host],
+    output_dir: str,
+    holdout_dir: str,
+    unit_bytes: int,
+    remote_python: str,
+    local_python: str,
+    on_disconnect: Literal["stop", "continue"],
+    overwrite: bool,
+) -> Plan:
+    """Everything but who does what: `assigned` adds that."""
+    units = units_of(files, unit_bytes)
+    identity = identity_of(dataset, tokenizer, holdout, units)
+    first_ranks = [sum(host.ranks for host in hosts[:index]) for index in range(len(hosts))]
+    return Plan(
+        version=PLAN_VERSION,
+        run_id=run_id_of(dataset, identity.fingerprint, output_dir, holdout_dir),
+        fingerprint=identity.fingerprint,
+        identity=identity,
+        dataset=dataset,
+        tokenizer=tokenizer,
+        holdout=holdout,
+        options=options,
+        unit_bytes=unit_bytes,
+        units=units,
+        hosts=tuple(
+            HostPlan(
+                name=host.name,
+                user=host.user,
+                port=host.port,
+                ranks=host.ranks,
+                first_rank=first_rank,
+                output_dir=host.output_dir or output_dir,
+                holdout_dir=host.holdout_dir or holdout_dir,
+                units=(),
+            )
+            for host, first_rank in zip(hosts, first_ranks, strict=True)
+        ),
+        remote_python=remote_python,
+        local_python=local_python,
+        on_disconnect=on_disconnect,
+        overwrite=overwrite,
+    )
+
+
+def assigned(plan: Plan, committed: Mapping[str, Iterable[int]]) -> Plan:
+    """The plan with its units given to hosts; `committed` says what each host has finished already."""
+    index = {host.name: position for position, host in enumerate(plan.hosts)}
+    placed: dict[int, int] = {}
+    for name, ordinals in committed.items():
+        for ordinal in ordinals:
+            placed.setdefault(ordinal, index[name])
+    shares = assign(plan.units, [host.ranks for host in plan.hosts], placed)
+    hosts = tuple(replace(host, units=tuple(share)) for host, share in zip(plan.hosts, shares, strict=True))
+    return replace(plan, hosts=hosts)
+
+
+def job_of(plan: Plan, host: HostPlan) -> Job:
+    """What a host's supervisor reads."""
+    wanted = set(host.units)
+    return Job(
+        version=FORMAT_VERSION,
+        run_id=plan.run_id,
+        host=host.name,
+        first_rank=host.first_rank,
+        ranks=host.ranks,
+        world_size=plan.world_size,
+        output_dir=host.output_dir,
+        holdout_dir=host.holdout_dir,
+        dataset=plan.dataset,
+        tokenizer=plan.tokenizer,
+        holdout=plan.holdout,
+        identity=plan.identity,
+        options=plan.options,
+        units=tuple(unit for unit in plan.units if unit.ordinal in wanted),
+        overwrite=plan.overwrite,
+    )
