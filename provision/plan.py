@@ -5,7 +5,6 @@ import heapq
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Literal
 
 from msgspec.structs import replace
 
@@ -67,7 +66,6 @@ class Plan(Record, frozen=True, kw_only=True):
     """Interpreter on hosts reached over SSH; `~/` is their home."""
     local_python: str
     """Interpreter on this machine."""
-    on_disconnect: Literal["stop", "continue"] = "stop"
     overwrite: bool = False
 
     @property
@@ -151,7 +149,6 @@ def make_plan(
     unit_bytes: int,
     remote_python: str,
     local_python: str,
-    on_disconnect: Literal["stop", "continue"],
     overwrite: bool,
 ) -> Plan:
     """Everything but who does what: `assigned` adds that."""
@@ -184,7 +181,6 @@ def make_plan(
         ),
         remote_python=remote_python,
         local_python=local_python,
-        on_disconnect=on_disconnect,
         overwrite=overwrite,
     )
 

@@ -13,6 +13,7 @@ import secrets
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -110,17 +111,26 @@ class SshChannel:
 
     def run(self, argv: Sequence[str], *, timeout: float, stdin: bytes = b"") -> Completed:
         command = remote_command(argv)
+        too_long = RemoteError(
+            f"{self._host.name}: {command[:200]} did not end within {timeout:g} s; it may still be running there"
+        )
         expired = threading.Event()
         stderr = bytearray()
+        deadline = time.monotonic() + timeout
         with self._failures(f"run {command[:200]}"):
-            session = self._transport.open_session(timeout=min(timeout, _REPLY_SECONDS))
+            try:
+                session = self._transport.open_session(timeout=timeout)
+            except paramiko.SSHException:
+                if time.monotonic() < deadline:
+                    raise
+                raise too_long from None
 
             def expire() -> None:
                 expired.set()
                 session.close()
 
             # Closing the session wakes every reader and writer, whatever it waits for.
-            timer = threading.Timer(timeout, expire)
+            timer = threading.Timer(deadline - time.monotonic(), expire)
             helpers = [
                 threading.Thread(target=_drain_stderr, args=(session, stderr), daemon=True),
                 threading.Thread(target=_feed_stdin, args=(session, stdin), daemon=True),
@@ -141,9 +151,7 @@ class SshChannel:
                 timer.cancel()
                 session.close()
         if expired.is_set():
-            raise RemoteError(
-                f"{self._host.name}: {command[:200]} did not end within {timeout:g} s; it may still be running there"
-            )
+            raise too_long
         # -1 says no more than that no exit code came: a signal on the host, or the end of the connection.
         if returncode == -1 and not self._alive():
             raise RemoteError(f"{self._host.name}: the connection was lost while {command[:200]} ran; try again")

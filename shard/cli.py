@@ -6,11 +6,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from shard.errors import ShardError
+from shard.errors import ShardError, VerificationError
+from shard.job import Job, read_record
 from shard.rank import run_rank
 from shard.stopping import left_of, stop
 from shard.supervisor import run_host
 from shard.survey import survey
+from shard.verify import verify_job
 
 _job = click.option(
     "--job",
@@ -64,6 +66,15 @@ def left(job_directory: Path) -> None:
 def survey_command(output_dir: Path, holdout_dir: Path) -> None:
     """Print what this host has, as JSON; changes nothing."""
     _print(survey(output_dir, holdout_dir))
+
+
+@cli.command()
+@_job
+def verify(job_directory: Path) -> None:
+    """Read this host's shards again; print the report as JSON. Exit code 1 when something is wrong."""
+    report = verify_job(read_record(job_directory.expanduser().absolute() / "job.json", Job))
+    _print(report)
+    sys.exit(0 if report.ok else VerificationError.exit_code)
 
 
 def _print(value: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shard.job import Job
 from shard.processes import cookie
-from shard.progress import AnyEvent, Note, RankExited, UnitDone, UnitFailed
+from shard.progress import AnyEvent, Note, RankExited, UnitDone, UnitFailed, shorten
 from shard.ranklink import Broken, Committed, Counted, Failed, Ready, Take, line_of, rank_message
 from shard.schedule import UnitQueue
 
@@ -29,6 +29,7 @@ class Crew:
         self._changed = asyncio.Condition()
         self._before: Counter[str] = Counter()
         self.counted: dict[int, Counted] = {}
+        self._stopping = False
         self.fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Set when no unit on this host can succeed."""
 
@@ -41,6 +42,10 @@ class Crew:
             for rank in ranks:
                 group.create_task(self._keep_running(rank))
 
+    def stop(self) -> None:
+        """From now on a rank that dies was meant to: it is not started again, and its units stay pending."""
+        self._stopping = True
+
     def total(self, field: str) -> int:
         """A sum over all ranks, those that have crashed included."""
         return self._before[field] + sum(int(getattr(counted, field)) for counted in self.counted.values())
@@ -48,8 +53,9 @@ class Crew:
     async def _keep_running(self, rank: int) -> None:
         for restarts in range(self._job.options.host_attempts + 1):
             how = await self._run_once(rank)
-            if how is None:
+            if self._stopping or (how is None and not self._units.running_on(rank)):
                 return
+            how = how or "ended before its unit did"
             self._remember(rank)
             for ordinal in self._units.running_on(rank):
                 await self._unit_failed(rank, ordinal, f"rank {rank} {how}", retryable=True)
@@ -58,25 +64,20 @@ class Crew:
             if not again:
                 return
             await asyncio.sleep(min(restarts + 1, 10))
+            if self._stopping:
+                return
 
     async def _run_once(self, rank: int) -> str | None:
         """Run one rank process to its end. Returns None when it ended as told, else how it died."""
-        ours, theirs = socket.socketpair()
-        with theirs, (self._directory / "log" / f"rank-{rank}.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "shard", "rank", "--job", str(self._directory), "--rank", str(rank)),
-                *("--link", str(theirs.fileno()), "--parent", str(os.getpid())),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                env=self._environment(),
-            )
+        try:
+            process, ours = await self._start(rank)
+        except OSError as error:
+            return f"could not be started: {error}"
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
         answers: set[asyncio.Task[None]] = set()
         try:
-            while line := await reader.readline():
+            # A line without its end is the last word of a process that was killed while it spoke.
+            while (line := await reader.readline()).endswith(b"\n"):
                 await self._hear(rank, line, writer, answers)
         except ConnectionError:
             pass  # the process died in mid-sentence; its exit status says how
@@ -89,13 +90,34 @@ class Crew:
             return None
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
 
+    async def _start(self, rank: int) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        """A new rank process, and our end of its link. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                with (self._directory / "log" / f"rank-{rank}.log").open("ab") as log:
+                    process = await asyncio.create_subprocess_exec(
+                        *(sys.executable, "-m", "shard", "rank", "--job", str(self._directory), "--rank", str(rank)),
+                        *("--link", str(theirs.fileno()), "--parent", str(os.getpid())),
+                        stdin=asyncio.subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        pass_fds=(theirs.fileno(),),
+                        start_new_session=True,
+                        env=self._environment(),
+                    )
+            except BaseException:
+                ours.close()
+                raise
+        return process, ours
+
     async def _hear(
         self, rank: int, line: bytes, writer: asyncio.StreamWriter, answers: set[asyncio.Task[None]]
     ) -> None:
         message = rank_message.decode(line)
         if isinstance(message, Ready):
             if message.note and rank == self._job.first_rank:
-                self._emit(Note(host=self._job.host, text=message.note))
+                self._emit(Note(host=self._job.host, text=shorten(message.note)))
             # A task of its own: while one rank waits for a unit, it still reports the commit of the last.
             task = asyncio.create_task(self._answer(rank, writer))
             answers.add(task)

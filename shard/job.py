@@ -176,8 +176,10 @@ class Options(Record, frozen=True, kw_only=True):
     """Range requests under way at once, per rank."""
     grace_seconds: float = 5.0
     """Between SIGTERM and SIGKILL when stopping."""
+    on_disconnect: Literal["stop", "continue"] = "stop"
+    """What a host does when the launcher or the way to it is gone."""
     lease_seconds: float | None = None
-    """A host that has not heard from the launcher for so long stops itself; None never."""
+    """A host that has not heard from the launcher for so long takes it for gone; None never."""
     progress_seconds: float = 2.0
     host_attempts: int = 5
     """How often a crashed rank process is started again, per rank."""
@@ -263,7 +265,7 @@ def read_record(path: Path, kind: type[R]) -> R:
         raise JobError(f"{path}: {error.strerror or error}; is it the right directory?") from error
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JobError) as error:
         raise JobError(f"{path}: not a {kind.__name__} record: {error}") from error
 
 

@@ -2,18 +2,24 @@
 
 import os
 import queue
+import select
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from shard.disk import write_atomic
+from shard.errors import DiskFullError
 from shard.progress import AnyEvent, Progress, encode
 
 _WAITING_MOST = 1000
 
 
 class Outbox:
-    """Takes events without ever blocking: a cut network must not keep a supervisor from stopping its ranks."""
+    """Takes events without ever blocking or failing.
+
+    Neither a cut network nor a full disk may keep a supervisor from stopping its ranks.
+    """
 
     def __init__(self, job_directory: Path) -> None:
         self._directory = job_directory
@@ -24,10 +30,11 @@ class Outbox:
 
     def put(self, event: AnyEvent) -> None:
         line = encode(event)
-        if isinstance(event, Progress):
-            write_atomic(self._directory / "progress.json", line)
-        else:
-            self._file.write(line)
+        with suppress(OSError, DiskFullError):
+            if isinstance(event, Progress):
+                write_atomic(self._directory / "progress.json", line, durable=False)
+            else:
+                self._file.write(line)
         try:
             self._waiting.put_nowait(line)
         except queue.Full:
@@ -44,9 +51,11 @@ class Outbox:
 
     def _drain(self) -> None:
         while (line := self._waiting.get()) is not None:
-            try:
-                view = memoryview(line)
-                while view:
+            view = memoryview(line)
+            while view:
+                try:
                     view = view[os.write(sys.stdout.fileno(), view) :]
-            except OSError:
-                return  # the launcher is gone; whether to stop is not decided here
+                except BlockingIOError:  # whoever shares the file may have set it so
+                    select.select([], [sys.stdout], [])
+                except OSError:
+                    return  # the launcher is gone; whether to stop is not decided here

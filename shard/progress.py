@@ -10,7 +10,7 @@ import msgspec
 
 LINE_BYTES = 4096
 _RANKS_SHOWN = 64
-_REASON_CHARACTERS = 600
+_REASON_BYTES = 1000
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -128,15 +128,18 @@ def decode(line: bytes | str) -> AnyEvent | None:
     """The event in a line, or None: whatever else stands on standard output is a log line."""
     try:
         event: AnyEvent = _decoder.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     return event
 
 
 def shorten(reason: str) -> str:
-    """A reason that fits a line."""
-    flat = " ".join(reason.split())
-    return flat if len(flat) <= _REASON_CHARACTERS else f"{flat[: _REASON_CHARACTERS - 1]}…"
+    """A reason that fits a line, as one line of text that JSON can hold."""
+    # Control characters and lone surrogates, as file names may have them, would grow when written, or not be written.
+    flat = " ".join("".join(c if c.isprintable() else " " for c in reason).split())
+    if len(flat.encode()) <= _REASON_BYTES:
+        return flat
+    return flat.encode()[: _REASON_BYTES - 3].decode(errors="ignore") + "…"
 
 
 def shown_ranks(ranks: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:

@@ -39,10 +39,16 @@ def run_rank(job_directory: Path, rank: int, descriptor: int, parent: int) -> in
         log.exception("cannot start")
         link.send(Broken(reason=shorten(str(error))))
         return error.exit_code
-    _Rank(link, place).run()
-    # Threads may still sleep between retries of a fetch nobody wants any more: do not wait for them.
-    logging.shutdown()
-    os._exit(0)
+    code = 1
+    try:
+        _Rank(link, place).run()
+        code = 0
+    except BaseException:
+        log.exception("rank %d cannot go on", rank)
+    finally:
+        # Threads may still sleep between retries of a fetch nobody wants any more: do not wait for them.
+        logging.shutdown()
+        os._exit(code)
 
 
 def _workplace(job: Job, job_directory: Path, rank: int) -> Workplace:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from shard.errors import JobError
@@ -10,7 +11,7 @@ from shard.job import Job, read_record
 from shard.processes import Process, cookie, end_all, is_alive, with_cookie
 from shard.stops import NOW_SIGNAL
 from shard.store import directories_of, remove_unfinished
-from shard.supervisor import PID_FILE
+from shard.supervisor import PID_FILE, remove_secrets
 
 _KILL_AFTER_GRACE_SECONDS = 10.0
 
@@ -37,14 +38,15 @@ def stop(job_directory: Path, *, now: bool) -> list[Process]:
         job = None  # never pushed, or half: there may be processes all the same
     supervisor = _supervisor(job_directory)
     if supervisor is not None and is_alive(supervisor):
-        os.kill(supervisor.pid, NOW_SIGNAL if now else signal.SIGTERM)
+        _signal(supervisor, NOW_SIGNAL if now else signal.SIGTERM)
         _wait_for_end(supervisor, grace + _KILL_AFTER_GRACE_SECONDS)
         if is_alive(supervisor):
-            os.kill(supervisor.pid, signal.SIGKILL)
+            _signal(supervisor, signal.SIGKILL)
             _wait_for_end(supervisor, 1.0)
     left = end_all(_cookie(job_directory), grace_seconds=grace)
     if job is not None and not left:
         remove_unfinished(directories_of(job), job.units)
+        remove_secrets(job_directory)
     return left
 
 
@@ -58,6 +60,11 @@ def _supervisor(job_directory: Path) -> Process | None:
         return read_record(job_directory / PID_FILE, Process)
     except JobError:
         return None
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # gone meanwhile
+        os.kill(process.pid, number)
 
 
 def _wait_for_end(process: Process, seconds: float) -> None:

@@ -3,13 +3,13 @@
 import asyncio
 import os
 import signal
-import stat
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from shard.errors import JobError
+from shard.job import Options
 
 NOW_SIGNAL = signal.SIGUSR1
 """Stop without grace."""
@@ -28,26 +28,35 @@ class Stop:
 class StopWatch:
     """Puts every reason to stop into one queue: the first starts the stopping, later ones can hasten it."""
 
-    def __init__(self, lease: Path, lease_seconds: float | None) -> None:
+    def __init__(self, lease: Path, options: Options) -> None:
         self.stops: asyncio.Queue[Stop] = asyncio.Queue()
         self._lease = lease
-        self._lease_seconds = lease_seconds
+        self._heed_launcher = options.on_disconnect == "stop"
+        self._lease_seconds = options.lease_seconds if self._heed_launcher else None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to watch. Raises JobError when standard input is nothing that can end."""
         for number in _SIGNALS:
             loop.add_signal_handler(number, self.stops.put_nowait, Stop(signal.Signals(number).name))
         loop.add_signal_handler(NOW_SIGNAL, self.stops.put_nowait, Stop("told to stop now", now=True))
-        if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
-            raise JobError("standard input is a file: it must stay open as long as the launcher lives, as a pipe does")
-        loop.add_reader(sys.stdin.fileno(), self._on_stdin, loop)
+        if not self._heed_launcher:
+            return
+        try:
+            loop.add_reader(sys.stdin.fileno(), self._on_stdin, loop)
+        except (OSError, ValueError, AttributeError) as error:  # a file, /dev/null, or closed
+            raise JobError(
+                "standard input is closed or a file: it must stay open as long as the launcher lives, as a pipe does"
+            ) from error
 
     async def watch_lease(self) -> None:
         """Return never, or when the launcher has been silent for too long."""
         seen, heard = 0.0, time.monotonic()
         while self._lease_seconds is not None:
             await asyncio.sleep(min(1.0, self._lease_seconds / 4))
-            renewed = self._lease.stat().st_mtime if self._lease.exists() else 0.0
+            try:
+                renewed = self._lease.stat().st_mtime
+            except OSError:
+                renewed = seen  # none yet, or out of reach: not renewed
             # Only that it changed counts: the clocks of two machines are not compared.
             if renewed != seen:
                 seen, heard = renewed, time.monotonic()
@@ -56,6 +65,12 @@ class StopWatch:
                 return
 
     def _on_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
+        try:
+            heard = os.read(sys.stdin.fileno(), 4096)
+        except BlockingIOError:
+            return
+        except OSError:  # a terminal that has gone away, a connection that was reset
+            heard = b""
+        if not heard:
             loop.remove_reader(sys.stdin.fileno())
             self.stops.put_nowait(Stop("the launcher is gone"))

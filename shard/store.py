@@ -3,9 +3,12 @@
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
@@ -14,6 +17,7 @@ from shard.job import Job, Unit, canonical_json
 from shard.records import DIRECTORY_FILE, ShardRecord, Split, directory_record, matches, read_directory, read_shard
 
 _LOCK_FILE = ".shardfleet.lock"
+_LOCK_WAIT_SECONDS = 10.0
 _OURS = re.compile(r"\d{6,}\.(bin|idx|json)|\.\d{6,}\..*\.tmp")
 
 Directories = dict[Split, Path]
@@ -44,10 +48,14 @@ def open_store(job: Job) -> Iterator[Directories]:
     locks: list[int] = []
     try:
         for split, directory in directories.items():
-            with disk_full_named(directory / DIRECTORY_FILE):
-                _make(directory)
-                locks.append(_lock(directory, job.run_id))
-            _adopt(directory, split, job)
+            try:
+                with disk_full_named(directory / DIRECTORY_FILE):
+                    directory.mkdir(parents=True, exist_ok=True)
+                    locks.append(_lock(directory, split, job))
+            except OSError as error:
+                raise StoreError(
+                    f"{directory}: cannot write there: {error.strerror}; choose another directory"
+                ) from error
         yield directories
     finally:
         for descriptor in locks:
@@ -83,41 +91,53 @@ def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise StoreError(f"{directory}: {error.strerror}; choose another directory") from error
+def _lock(directory: Path, split: Split, job: Job) -> int:
+    """Make the directory this job's and lock it: shared among the hosts of one run (on a shared file system), closed
+    to other runs. Returns the descriptor that holds the lock.
 
-
-def _lock(directory: Path, run_id: str) -> int:
-    """Lock shared among the hosts of one run (on a shared file system) and closed to other runs."""
-    path = directory / _LOCK_FILE
+    Whoever is first holds the lock alone until the directory is this job's; then the holder's name is written down.
+    """
+    descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except PermissionError as error:
-        raise StoreError(f"{directory}: cannot write there: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, run_id.encode(), 0)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-        except BlockingIOError:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        holder = os.pread(descriptor, 200, 0).decode(errors="replace")
-    except BlockingIOError:
-        holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+        deadline = time.monotonic() + _LOCK_WAIT_SECONDS
+        while True:
+            if _try_lock(descriptor, fcntl.LOCK_EX):
+                _adopt(directory, split, job)
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, job.run_id.encode(), 0)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)  # lets go for a moment: hence the question below
+                break
+            if _try_lock(descriptor, fcntl.LOCK_SH):
+                break
+            if time.monotonic() > deadline:
+                raise _in_use(directory, _holder(descriptor))
+            time.sleep(0.05)  # another host, or another run, holds it alone
+        if (holder := _holder(descriptor)) != job.run_id:
+            raise _in_use(directory, holder)
+        _adopt(directory, split, msgspec.structs.replace(job, overwrite=False))
     except BaseException:
         os.close(descriptor)
         raise
-    if holder != run_id:
-        os.close(descriptor)
-        raise DirectoryInUseError(
-            f"{directory}: run {holder} is writing there; wait for it, stop it with 'shardfleet abort {holder}', "
-            "or choose another --output-dir"
-        )
     return descriptor
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace")
+
+
+def _in_use(directory: Path, holder: str) -> DirectoryInUseError:
+    return DirectoryInUseError(
+        f"{directory}: run {holder} is writing there; wait for it, stop it with 'shardfleet abort {holder}', "
+        "or choose another --output-dir"
+    )
 
 
 def _adopt(directory: Path, split: Split, job: Job) -> None:

@@ -34,6 +34,7 @@ from shard.stops import StopWatch
 from shard.store import Directories, committed, open_store, remove_unfinished, scratch_of
 
 PID_FILE = "supervisor.json"
+SECRET_FILES = ("token", "locations.json")
 _LOCK_WAIT_SECONDS = 30.0
 _KEPT_PER_LINE = 150
 _EXIT_CODES = {"complete": 0, "incomplete": 1, "failed": 1, "stopped": 130}
@@ -60,10 +61,16 @@ def run_host(job_directory: Path) -> int:
         )
         code = error.exit_code
     finally:
-        (job_directory / "token").unlink(missing_ok=True)
+        remove_secrets(job_directory)
     outbox.put(done)
     outbox.close()
     return code
+
+
+def remove_secrets(job_directory: Path) -> None:
+    """Remove what was sent for the length of the run only."""
+    for name in SECRET_FILES:
+        (job_directory / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -106,7 +113,7 @@ class _Supervisor:
     async def run(self) -> HostDone:
         """Run the ranks to the end, or until something says stop."""
         job = self._job
-        watch = StopWatch(self._job_directory / "lease", job.options.lease_seconds)
+        watch = StopWatch(self._job_directory / "lease", job.options)
         watch.start(asyncio.get_running_loop())
         self._outbox.put(
             HostStarted(host=job.host, run_id=job.run_id, pid=os.getpid(), ranks=job.ranks, units=len(job.units))
@@ -119,15 +126,17 @@ class _Supervisor:
         background = [asyncio.create_task(watch.watch_lease()), asyncio.create_task(self._report(crew))]
         ends: set[asyncio.Future[Any]] = {working, stopped, crew.fatal}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        crew.stop()
         if working.done():
             working.result()
-        if stopped.done():
-            done = await self._stop(stopped.result().reason, watch, now=stopped.result().now)
-        elif crew.fatal.done():
+        if crew.fatal.done():
+            stopped.cancel()  # later reasons only hasten the stopping
             await self._stop(crew.fatal.result(), watch, now=False)
             done = self._done("failed", crew.fatal.result())
+        elif working.done():
+            done = self._finished()
         else:
-            done = self._done("incomplete" if self._units.quarantined or len(self._units) else "complete")
+            done = await self._stop(stopped.result().reason, watch, now=stopped.result().now)
         for task in (working, stopped, *background):
             task.cancel()
         with suppress(asyncio.CancelledError):
@@ -171,6 +180,11 @@ class _Supervisor:
     def _tidy(self) -> None:
         remove_unfinished(self._directories, self._job.units)
         shutil.rmtree(scratch_of(self._job, self._directories), ignore_errors=True)
+
+    def _finished(self) -> HostDone:
+        if len(self._units):
+            return self._done("incomplete", "no rank is left, each has crashed too often; see log/ beside the job")
+        return self._done("incomplete" if self._units.quarantined else "complete")
 
     def _done(self, outcome: str, reason: str = "") -> HostDone:
         return HostDone(

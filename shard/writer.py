@@ -43,13 +43,17 @@ class UnitWriter:
         self._directories = directories
         self._rank = rank
         self._files: dict[Split, _SplitFile] = {}
-        for split, directory in directories.items():
-            for leftover in directory.glob(f".{unit.stem}.*.tmp"):
-                leftover.unlink(missing_ok=True)
-            temporary = directory / f".{unit.stem}.bin.{os.getpid()}.tmp"
-            with disk_full_named(temporary):
-                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-            self._files[split] = _SplitFile(temporary, descriptor)
+        try:
+            for split, directory in directories.items():
+                for leftover in directory.glob(f".{unit.stem}.*.tmp"):
+                    leftover.unlink(missing_ok=True)
+                temporary = directory / f".{unit.stem}.bin.{os.getpid()}.tmp"
+                with disk_full_named(temporary):
+                    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+                self._files[split] = _SplitFile(temporary, descriptor)
+        except BaseException:
+            self.discard()
+            raise
 
     def write(self, payload: Payload, held_out: NDArray[np.bool_]) -> None:
         """Append a batch: the documents under the mask to holdout, the others to train."""

@@ -8,7 +8,8 @@ import httpx2
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
 
-from shard.errors import SourceChangedError
+from shard.disk import disk_full_named
+from shard.errors import SourceChangedError, SourceError, SourceReadError
 from shard.job import Dataset, Options, Unit
 from shard.source.patience import TransientError, hub_error, patiently
 
@@ -23,7 +24,8 @@ class Scratch:
     def fetch(self, dataset: Dataset, unit: Unit, options: Options) -> Path:
         """Path of the downloaded file.
 
-        Raises SourceReadError when it could not be had in time, SourceChangedError when it is not the planned file.
+        Raises SourceReadError when it could not be had in time or arrived damaged, SourceChangedError when it is not
+        of the planned size, DiskFullError.
         """
         if self._held is not None and self._held[0] == unit.path:
             return self._held[1]
@@ -32,7 +34,7 @@ class Scratch:
         path = patiently(lambda: self._download(dataset, unit, where), where, options.retry_seconds)
         try:
             _check(path, unit, where)
-        except SourceChangedError:
+        except SourceError:
             self.clear()
             raise
         self._held = (unit.path, path)
@@ -46,16 +48,17 @@ class Scratch:
 
     def _download(self, dataset: Dataset, unit: Unit, where: str) -> Path:
         try:
-            return Path(
-                huggingface_hub.hf_hub_download(
-                    dataset.root,
-                    unit.path,
-                    repo_type="dataset",
-                    revision=dataset.revision,
-                    endpoint=dataset.endpoint,
-                    local_dir=self._directory,
+            with disk_full_named(self._directory):
+                return Path(
+                    huggingface_hub.hf_hub_download(
+                        dataset.root,
+                        unit.path,
+                        repo_type="dataset",
+                        revision=dataset.revision,
+                        endpoint=dataset.endpoint,
+                        local_dir=self._directory,
+                    )
                 )
-            )
         except HfHubHTTPError as error:
             raise hub_error(error, where) from error
         except (httpx2.TransportError, huggingface_hub.errors.FileMetadataError, ConnectionError) as error:
@@ -71,4 +74,5 @@ def _check(path: Path, unit: Unit, where: str) -> None:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != expected:
-            raise SourceChangedError(f"{where}: downloaded bytes have sha256 {digest}, the Hub lists {expected}")
+            # At a pinned commit the content cannot have changed: the bytes were damaged on their way.
+            raise SourceReadError(f"{where}: downloaded bytes have sha256 {digest}, the Hub lists {expected}")

@@ -80,7 +80,7 @@ class HubFile:
         body = bytearray()
         try:
             with self._client.stream("GET", location, headers=headers) as response:
-                self._check(response)
+                self._check(response, start, end)
                 for piece in response.iter_raw():
                     body += piece
         except httpx2.TransportError as error:
@@ -89,7 +89,7 @@ class HubFile:
             raise TransientError(f"bytes {start} to {end}: got {len(body)} of {end - start}")
         return bytes(body)
 
-    def _check(self, response: httpx2.Response) -> None:
+    def _check(self, response: httpx2.Response, start: int, end: int) -> None:
         status = response.status_code
         if status in _EXPIRED:
             raise _ExpiredError(f"HTTP {status}")
@@ -99,9 +99,11 @@ class HubFile:
             raise SourceChangedError(f"{self._where}: shorter than the planned {self._unit.size} bytes")
         if status != 206:
             raise SourceError(f"{self._where}: HTTP {status} to a range request")
-        total = response.headers.get("Content-Range", "").rpartition("/")[2]
+        sent, _, total = response.headers.get("Content-Range", "").rpartition("/")
         if total not in ("*", str(self._unit.size)):
             raise SourceChangedError(f"{self._where}: now {total} bytes, planned {self._unit.size}")
+        if sent != f"bytes {start}-{end - 1}":
+            raise TransientError(f"asked for bytes {start}-{end - 1}, was sent {sent!r}")
         self._same_etag(response.headers.get("ETag"))
 
     def _same_etag(self, etag: str | None) -> None:

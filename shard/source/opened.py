@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from shard.batch import TextBatch
@@ -57,7 +56,7 @@ def _open_file(
         stack.callback(hub_file.close)
         return _span_file(hub_file.fetch, unit, options, stack)
     fs, root = files.filesystem(dataset.root)
-    path = str(PurePosixPath(root) / unit.path)
+    path = f"{root.rstrip('/')}/{unit.path}"
     files.check_unchanged(fs, path, dataset, unit)
     if (local := files.local_path(fs, path)) is not None:
         return local, _nothing

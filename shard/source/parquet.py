@@ -31,8 +31,8 @@ class RowGroups:
     file_rows: int
     spans: tuple[Span, ...]
     """Bytes of the text column, one span a row group, in file order."""
-    batch_rows: int
-    """Rows to decode at once, so that a batch holds about 4 MiB of text."""
+    batch_rows: tuple[int, ...]
+    """Rows to decode at once, for each row group, so that a batch holds about 4 MiB of text."""
 
 
 def open_parquet(source: Any, *, where: str) -> pq.ParquetFile:
@@ -65,37 +65,39 @@ def require_text_column(file: pq.ParquetFile, column: str, *, where: str) -> Non
 def row_groups_of(unit: Unit, file: pq.ParquetFile, column: str, *, where: str) -> RowGroups:
     """The row groups whose first byte lies in the unit's part of the file."""
     metadata = file.metadata
-    leaf = metadata.schema.names.index(column) if column in metadata.schema.names else -1
-    if leaf < 0 or metadata.schema.column(leaf).path != column:
+    # By path: a nested field may have the same name.
+    leaves = [leaf for leaf in range(metadata.num_columns) if metadata.schema.column(leaf).path == column]
+    if len(leaves) != 1:
         raise SourceError(f"{where}: column {column!r} is not a plain column of strings")
     indices: list[int] = []
     spans: list[Span] = []
+    batch_rows: list[int] = []
     row, row_start, row_end = 0, None, 0
-    rows = uncompressed = first_byte = 0
+    first_byte = 0
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        # Never backwards, so that a part is a contiguous range of rows even where groups are stored out of order.
-        first_byte = max(first_byte, _first_byte(group))
+        # Never backwards, so that a part is a contiguous range of rows even where groups are stored out of order; and
+        # never past the end, so that no group belongs to nobody.
+        first_byte = min(max(first_byte, _first_byte(group)), unit.size - 1)
         if unit.byte_start <= first_byte < unit.byte_end:
-            chunk = group.column(leaf)
+            chunk = group.column(leaves[0])
             start = _chunk_start(chunk)
             spans.append(Span(start, start + chunk.total_compressed_size))
             indices.append(index)
             row_start = row if row_start is None else row_start
             row_end = row + group.num_rows
-            rows += group.num_rows
-            uncompressed += chunk.total_uncompressed_size
+            per_row = max(1, chunk.total_uncompressed_size // max(1, group.num_rows))
+            batch_rows.append(max(1, min(_BATCH_ROWS_MOST, _BATCH_BYTES // per_row)))
         elif first_byte < unit.byte_start:
             row_end = row + group.num_rows  # an empty part stands where it would have begun
         row += group.num_rows
-    per_row = max(1, uncompressed // max(1, rows))
     return RowGroups(
         indices=tuple(indices),
         row_start=row_end if row_start is None else row_start,
         row_end=row_end,
         file_rows=metadata.num_rows,
         spans=tuple(spans),
-        batch_rows=max(1, min(_BATCH_ROWS_MOST, _BATCH_BYTES // per_row)),
+        batch_rows=tuple(batch_rows),
     )
 
 
@@ -105,12 +107,8 @@ def read_texts(file: pq.ParquetFile, groups: RowGroups, column: str, *, where: s
     Raises SourceReadError when pages are damaged or the file ends early: with bytes from a network another attempt
     may succeed.
     """
-    if not groups.indices:
-        return
-    batches = file.iter_batches(
-        batch_size=groups.batch_rows, row_groups=list(groups.indices), columns=[column], use_threads=False
-    )
     rows = 0
+    batches = _batches(file, groups, column)
     while True:
         try:
             batch = next(batches, None)
@@ -124,6 +122,11 @@ def read_texts(file: pq.ParquetFile, groups: RowGroups, column: str, *, where: s
         raise SourceReadError(
             f"{where}: {rows} rows where its footer says {groups.row_end - groups.row_start}: the file is damaged"
         )
+
+
+def _batches(file: pq.ParquetFile, groups: RowGroups, column: str) -> Iterator[Any]:
+    for index, rows in zip(groups.indices, groups.batch_rows, strict=True):
+        yield from file.iter_batches(batch_size=rows, row_groups=[index], columns=[column], use_threads=False)
 
 
 def text_batch(array: Any) -> TextBatch:

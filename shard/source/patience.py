@@ -13,6 +13,9 @@ from shard.errors import SourceError, SourceReadError
 
 TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
+_LONGEST_WAIT_SECONDS = 600.0
+"""Twice the window of the Hub's rate limits: a server that asks for more is asked again all the same."""
+
 T = TypeVar("T")
 
 
@@ -59,4 +62,5 @@ def _wait_before_next(error: Exception) -> bool | float:
         return False
     if error.retry_after is None:
         return True
-    return error.retry_after + uniform(0.0, 0.5 + error.retry_after / 4)  # noqa: S311  spreads load, hides nothing
+    seconds = min(error.retry_after, _LONGEST_WAIT_SECONDS)
+    return seconds + uniform(0.0, 0.5 + seconds / 4)  # noqa: S311  spreads load, hides nothing

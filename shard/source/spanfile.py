@@ -33,12 +33,15 @@ class SpanFile(io.RawIOBase):
     def keep_tail(self, length: int) -> bytes:
         """Fetch the last `length` bytes once and serve reads of them from memory."""
         start = max(0, self._size - length)
-        self._tail = (start, self._fetch(start, self._size))
-        return self._tail[1]
+        tail = self._fetch(start, self._size)
+        _require_length(tail, Span(start, self._size))
+        self._tail = (start, tail)
+        return tail
 
     def prefetch(self, spans: Iterable[Span]) -> None:
-        """Start fetching; the spans are read in this order."""
-        self._waiting.extend(spans)
+        """Start fetching; the spans are read in this order. What `keep_tail` holds is not fetched again."""
+        tail_start = self._tail[0]
+        self._waiting.extend(Span(s.start, min(s.end, tail_start)) for s in spans if s.start < tail_start)
         self._top_up()
 
     def _top_up(self) -> None:
@@ -46,43 +49,44 @@ class SpanFile(io.RawIOBase):
             span = self._waiting.popleft()
             self._fetched.append((span, self._pool.submit(self._fetch, span.start, span.end)))
 
-    def _read_range(self, start: int, end: int) -> bytes:
-        tail_start, tail = self._tail
-        if start >= tail_start:
-            return tail[start - tail_start : end - tail_start]
-        while self._fetched and self._fetched[0][0].end <= start:
+    def _drop_passed(self, position: int) -> None:
+        while self._fetched and self._fetched[0][0].end <= position:
             self._fetched.popleft()
             self._top_up()
+
+    def _read_range(self, start: int, end: int) -> bytes:
         pieces: list[bytes] = []
         position = start
         while position < end:
-            found = next(((s, f) for s, f in self._fetched if s.start <= position < s.end), None)
-            if found is None:
-                if self._fetched and position < self._fetched[0][0].start < end:
-                    # A gap before the next span, as left where chunks lie far apart.
-                    end_of_gap = self._fetched[0][0].start
-                    pieces.append(self._fetch(position, end_of_gap))
-                    position = end_of_gap
-                    continue
-                pieces.append(self._fetch(position, end))
-                break
-            span, future = found
-            data = future.result()
-            stop = min(end, span.end)
-            pieces.append(data[position - span.start : stop - span.start] if stop - position < len(span) else data)
-            position = stop
-            if position == span.end and span is self._fetched[0][0]:
-                self._fetched.popleft()
-                self._top_up()
+            self._drop_passed(position)
+            pieces.append(self._piece(position, end))
+            position += len(pieces[-1])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _piece(self, position: int, end: int) -> bytes:
+        """Some bytes from `position` on, at least one and none past `end`."""
+        tail_start, tail = self._tail
+        if position >= tail_start:
+            return tail[position - tail_start : end - tail_start]
+        ahead = next(((span, future) for span, future in self._fetched if position < span.end), None)
+        if ahead is not None and ahead[0].start <= position:
+            span, future = ahead
+            data = future.result()
+            _require_length(data, span)
+            return (
+                data if position == span.start and end >= span.end else data[position - span.start : end - span.start]
+            )
+        # In no span: the footer, or the gap before the next span, as left where chunks lie far apart.
+        gap = Span(position, min(end, tail_start, ahead[0].start if ahead is not None else end))
+        data = self._fetch(gap.start, gap.end)
+        _require_length(data, gap)
+        return data
 
     def read(self, size: int | None = -1) -> bytes:
         end = self._size if size is None or size < 0 else min(self._size, self._position + size)
         if end <= self._position:
             return b""
         data = self._read_range(self._position, end)
-        if len(data) != end - self._position:
-            raise SourceReadError(f"wanted bytes {self._position} to {end}, got {len(data)}")
         self._position = end
         return data
 
@@ -109,3 +113,8 @@ class SpanFile(io.RawIOBase):
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._fetched.clear()
         super().close()
+
+
+def _require_length(data: bytes, span: Span) -> None:
+    if len(data) != len(span):
+        raise SourceReadError(f"wanted bytes {span.start} to {span.end}, got {len(data)}")

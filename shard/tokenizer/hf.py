@@ -61,8 +61,8 @@ class HfReference:
 
 
 def without_special_tokens(data: bytes) -> bytes:
-    """The same tokenizer.json with its special tokens taken out, so that their text is encoded as text."""
+    """The same tokenizer.json encoding text alone: special tokens are text, and nothing is added or cut off."""
     config: dict[str, Any] = json.loads(data)
     config["added_tokens"] = [token for token in config.get("added_tokens") or () if not token.get("special")]
-    config["post_processor"] = None
+    config["post_processor"] = config["truncation"] = config["padding"] = None
     return json.dumps(config, ensure_ascii=False).encode()

@@ -1,0 +1,37 @@
+"""The command `shardfleet`: the only place that parses arguments, prints and exits."""
+
+import sys
+
+import click
+
+from provision import __version__
+from provision.cli.inspect import abort, status, verify
+from provision.cli.runs import launch, plan, script
+from provision.cli.tools import hosts, hub
+from provision.errors import ProvisionError
+from shard.errors import ShardError
+
+
+@click.group()
+@click.version_option(__version__, prog_name="shardfleet")
+def cli() -> None:
+    """Gets a pretraining dataset onto a cluster: streamed, tokenized, sharded, verified."""
+
+
+for command in (plan, script, launch, status, abort, verify, hosts, hub):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point: errors become one message and their exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (ProvisionError, ShardError) as error:
+        click.echo(f"shardfleet: {error}", err=True)
+        sys.exit(error.exit_code)

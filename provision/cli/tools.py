@@ -1,0 +1,52 @@
+"""hosts, hub serve: commands beside a run."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from provision.errors import InputError
+from provision.hosts import read_hosts
+from provision.inventory import render_hosts
+
+
+@click.command()
+@click.option("--hosts", "hosts_file", type=click.Path(path_type=Path), default=Path("hosts.txt"), show_default=True)
+@click.option("--default-slots", type=click.IntRange(min=1), metavar="N", help="Rank count of lines that have none.")
+@click.option(
+    "--format", "form", type=click.Choice(["ansible", "deepspeed", "pdsh"]), default="pdsh", show_default=True
+)
+def hosts(hosts_file: Path, default_slots: int | None, form: str) -> None:
+    """Print hosts.txt in the form of another tool."""
+    read = read_hosts(hosts_file, default_slots=default_slots)
+    click.echo(render_hosts(read, form), nl=False)  # type: ignore[arg-type]
+
+
+@click.group()
+def hub() -> None:
+    """A local stand-in for the Hugging Face Hub."""
+
+
+@hub.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 chooses a free one.")
+@click.option("--ready-file", type=click.Path(path_type=Path), help="Write the endpoint there once it answers.")
+@click.option("--faults", is_flag=True, hidden=True, help="Answer requests that arm faults (for tests).")
+def serve(directory: Path, host: str, port: int, ready_file: Path | None, faults: bool) -> None:
+    """Serve DIRECTORY/<owner>/<name>/… as dataset and model repositories, read-only.
+
+    For clusters without internet: give hosts and launcher the printed address as HF_ENDPOINT.
+    """
+    try:
+        from provision.hubserver import serve as serve_hub
+    except ImportError as error:
+        raise InputError(f"{error.name} is missing: pip install 'shardfleet[hub]'") from error
+
+    def ready(endpoint: str) -> None:
+        click.echo(f"HF_ENDPOINT={endpoint}")
+        sys.stdout.flush()
+        if ready_file is not None:
+            ready_file.write_text(endpoint)
+
+    serve_hub(directory, host, port, faults=faults, on_ready=ready)

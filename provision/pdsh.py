@@ -1,0 +1,53 @@
+"""pdsh: the command it runs on every host, its arguments, and the grammar of its output (pure)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from provision.hosts import Host
+from provision.plan import Plan
+from provision.quoting import remote_path_word
+from shard.processes import HOST_VARIABLE, JOB_VARIABLE
+from shard.progress import AnyEvent, decode
+
+_LABELLED = re.compile(r"([A-Za-z0-9._-]+): (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of output that is no event: of ssh, of pdsh, of a shell."""
+
+    host: str | None
+    text: str
+
+
+def supervisor_command(plan: Plan, python: str) -> str:
+    """The shell command that becomes a host's supervisor. pdsh puts the host's name for `%h`.
+
+    The variables are the cookie by which the run's processes are found again.
+    """
+    word = remote_path_word(python).replace("%", "%%")
+    return (
+        f"exec env {JOB_VARIABLE}={plan.run_id} {HOST_VARIABLE}=%h "
+        f"{word} -m shard run --job ~/.shardfleet/runs/{plan.run_id}/%h"
+    )
+
+
+def pdsh_argv(hosts: Sequence[Host], command: str, *, local: bool) -> list[str]:
+    """pdsh over ssh, or on this machine.
+
+    -b: one Ctrl+C ends it; -S: the highest exit code of a host; -f: all hosts at once, or the 33rd would never start.
+    """
+    argv = ["pdsh", "-b", "-S", "-f", str(len(hosts)), "-R", "exec" if local else "ssh"]
+    argv += ["-w", ",".join(host.target for host in hosts)]
+    return [*argv, "sh", "-c", command] if local else [*argv, command]
+
+
+def parse_line(line: str) -> AnyEvent | LogLine:
+    """An event, or a log line. pdsh labels lines with the host, where there is pdsh."""
+    text = line.rstrip("\n")
+    labelled = _LABELLED.fullmatch(text)
+    event = decode(labelled.group(2) if labelled else text) or decode(text)
+    if event is not None:
+        return event
+    return LogLine(labelled.group(1), labelled.group(2)) if labelled else LogLine(None, text)

@@ -1,0 +1,128 @@
+"""What the user asks for → a plan in its run directory, with its script."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.catalog import Catalog, DatasetSpec
+from provision.catalog_files import files_catalog
+from provision.catalog_hub import hub_catalog
+from provision.errors import InputError
+from provision.hosts import Host, read_hosts
+from provision.plan import Plan, assigned, make_plan
+from provision.rundir import SCRIPT_NAME, RunDirectory
+from provision.script import render_script
+from provision.ssh_config import write_ssh_config
+from provision.survey import Surveys, committed_of, survey_hosts
+from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
+from shard.disk import write_atomic
+from shard.errors import JobError
+from shard.job import Holdout, Options, canonical_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One run, as the command line says it."""
+
+    hosts_file: Path
+    default_slots: int | None
+    dataset: DatasetSpec
+    tokenizer: str
+    eod: str | None
+    output_dir: str
+    holdout_dir: str
+    holdout_rate: float
+    holdout_seed: int
+    unit_bytes: int
+    options: Options
+    ssh_config: Path | None
+    remote_python: str
+    run_dir: Path | None
+    overwrite: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A plan whose units are given to hosts, and what it was made from."""
+
+    plan: Plan
+    run: RunDirectory
+    hosts: tuple[Host, ...]
+    catalog: Catalog
+    tokenizer: FetchedTokenizer
+    surveys: Surveys
+    committed: dict[str, list[int]]
+
+
+def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | None = None) -> Prepared:
+    """List the dataset, fetch the tokenizer, ask the hosts, and plan.
+
+    Writes nothing but the run's ssh config, to `run_dir` where one is given. Raises InputError. Hosts that cannot take part are in `surveys`; whether that matters is the caller's to say.
+    """
+    hosts = read_hosts(request.hosts_file, default_slots=request.default_slots)
+    if request.output_dir == request.holdout_dir:
+        raise InputError(f"--output-dir and --holdout-dir are both {request.output_dir!r}")
+    tokenizer = fetch_tokenizer(request.tokenizer, eod=request.eod)
+    say(f"listing {request.dataset.name}…")
+    catalog = list_dataset(request.dataset)
+    try:
+        plan = make_plan(
+            dataset=catalog.dataset,
+            files=catalog.files,
+            tokenizer=tokenizer.spec,
+            holdout=Holdout(rate=request.holdout_rate, seed=request.holdout_seed),
+            options=request.options,
+            hosts=hosts,
+            output_dir=request.output_dir,
+            holdout_dir=request.holdout_dir,
+            unit_bytes=request.unit_bytes,
+            remote_python=request.remote_python,
+            local_python=sys.executable,
+            overwrite=request.overwrite,
+        )
+    except JobError as error:
+        raise InputError(str(error)) from error
+    run = RunDirectory(run_dir or request.run_dir or Path("runs") / plan.run_id)
+    run.make()
+    write_ssh_config(run.ssh_config, hosts, user_config=request.ssh_config)
+    say(f"asking {len(hosts)} {'host' if len(hosts) == 1 else 'hosts'}…")
+    surveys = survey_hosts(plan, run.ssh_config)
+    committed = committed_of(plan, surveys)
+    return Prepared(
+        plan=assigned(plan, committed),
+        run=run,
+        hosts=hosts,
+        catalog=catalog,
+        tokenizer=tokenizer,
+        surveys=surveys,
+        committed=committed,
+    )
+
+
+def list_dataset(spec: DatasetSpec) -> Catalog:
+    """A directory if there is one of that name, a URL if it looks like one, else a dataset on the Hub."""
+    if "://" in spec.name or Path(spec.name).expanduser().is_dir() or spec.name.startswith(("/", "./", "../", "~")):
+        return files_catalog(spec)
+    return hub_catalog(spec)
+
+
+def write_run(prepared: Prepared) -> Path:
+    """Write plan, tokenizer and script; a copy of the script goes to the working directory. Returns the copy's path.
+
+    Raises InputError when the run is under way.
+    """
+    run, plan = prepared.run, prepared.plan
+    with run.not_running():
+        run.write_plan(plan)
+        if plan.tokenizer.file is not None:
+            write_atomic(run.tokenizer / plan.tokenizer.file, prepared.tokenizer.data)
+        if prepared.catalog.locations:
+            write_atomic(run.locations, canonical_json(prepared.catalog.locations), mode=0o600)
+        script = render_script(plan, run_dir=run.path, python=sys.executable)
+        write_atomic(run.script, script.encode(), mode=0o755)
+    copy = Path.cwd() / SCRIPT_NAME
+    if copy != run.script:
+        shutil.copy2(run.script, copy)
+    return copy

@@ -1,0 +1,55 @@
+"""Sending every host its job."""
+
+from pathlib import Path
+
+import huggingface_hub
+import msgspec
+
+from provision.channel import Channel
+from provision.errors import ProvisionError, RemoteError
+from provision.fleet import on_all
+from provision.plan import job_of
+from provision.rundir import RunDirectory
+from shard.job import canonical_json
+
+
+def push_jobs(run: RunDirectory) -> None:
+    """Write job, tokenizer and token into each host's job directory.
+
+    The token travels inside the SSH connection into a file that only the user can read, and is removed at the end.
+    Raises RemoteError, naming every host that could not be reached.
+    """
+    plan = run.read_plan()
+    hosts = {host.name: host for host in plan.hosts}
+    tokenizer = (run.tokenizer / plan.tokenizer.file).read_bytes() if plan.tokenizer.file is not None else None
+    token = huggingface_hub.get_token() if plan.dataset.kind == "hub" else None
+    locations = _take_locations(run.locations)
+
+    def push(channel: Channel) -> None:
+        host = hosts[channel.host.name]
+        directory = plan.job_directory(host.name)
+        job = job_of(plan, host)
+        if tokenizer is not None:
+            channel.put(tokenizer, f"{directory}/tokenizer/{plan.tokenizer.file}")
+        if token is not None:
+            channel.put(token.encode(), f"{directory}/token")
+        paths = {unit.path for unit in job.units}
+        known = {path: location for path, location in locations.items() if path in paths}
+        if known:
+            channel.put(msgspec.json.encode(known), f"{directory}/locations.json")
+        channel.put(b"", f"{directory}/lease")
+        channel.put(canonical_json(job), f"{directory}/job.json")
+
+    outcomes = on_all([host.host for host in plan.hosts], run.ssh_config, push)
+    failed = [str(outcome) for outcome in outcomes.values() if isinstance(outcome, ProvisionError)]
+    if failed:
+        raise RemoteError("\n".join(["not started:", *(f"  {line}" for line in failed)]))
+
+
+def _take_locations(path: Path) -> dict[str, str]:
+    """Read the signed locations and remove the file: they are good for minutes, and secret."""
+    if not path.exists():
+        return {}
+    locations = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    path.unlink()
+    return locations

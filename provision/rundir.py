@@ -1,0 +1,104 @@
+"""The run directory on the launcher: plan, tokenizer, script, ssh config, events, ledger."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from provision.errors import InputError, PlanError
+from provision.plan import PLAN_VERSION, Plan
+from shard.disk import write_atomic
+from shard.errors import JobError
+from shard.job import canonical_json, read_record
+from shard.progress import ordinals_of, ranges_of
+
+SCRIPT_NAME = "run_all_hosts.sh"
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """Which unit is committed where, as far as the launcher has been told."""
+
+    fingerprint: str
+    units: Mapping[str, list[tuple[int, int]]]
+    """Host → ordinals, as [start, end) ranges."""
+
+
+class RunDirectory:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.plan_file = self.path / "plan.json"
+        self.script = self.path / SCRIPT_NAME
+        self.ssh_config = self.path / "ssh_config"
+        self.events = self.path / "events.jsonl"
+        self.locations = self.path / "locations.json"
+        self.tokenizer = self.path / "tokenizer"
+        self.aborted = self.path / "aborted"
+        """Made by `shardfleet abort`, so that the run's own launcher knows why the hosts went quiet."""
+        self._ledger = self.path / "ledger.json"
+
+    def make(self) -> None:
+        try:
+            self.tokenizer.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+        except OSError as error:
+            raise InputError(f"{self.path}: {error.strerror}; choose another with --run-dir") from error
+
+    def read_plan(self) -> Plan:
+        """Raises PlanError when there is none, or one of another version."""
+        try:
+            plan = read_record(self.plan_file, Plan)
+        except JobError as error:
+            raise PlanError(str(error)) from error
+        if plan.version != PLAN_VERSION:
+            raise PlanError(f"{self.plan_file}: plan version {plan.version}; this is version {PLAN_VERSION}")
+        return plan
+
+    def write_plan(self, plan: Plan) -> None:
+        write_atomic(self.plan_file, canonical_json(plan), mode=0o600)
+
+    def read_ledger(self, fingerprint: str) -> dict[int, str]:
+        """Ordinal → host; empty for another fingerprint."""
+        try:
+            ledger = read_record(self._ledger, Ledger)
+        except JobError:
+            return {}  # a first run, or a torn disk: hosts tell again what they have
+        if ledger.fingerprint != fingerprint:
+            return {}
+        return {ordinal: host for host, ranges in ledger.units.items() for ordinal in ordinals_of(ranges)}
+
+    def write_ledger(self, fingerprint: str, committed: Mapping[int, str]) -> None:
+        by_host: dict[str, list[int]] = {}
+        for ordinal, host in committed.items():
+            by_host.setdefault(host, []).append(ordinal)
+        ledger = Ledger(
+            fingerprint=fingerprint, units={host: ranges_of(units) for host, units in sorted(by_host.items())}
+        )
+        write_atomic(self._ledger, msgspec.json.encode(ledger))
+
+    @contextmanager
+    def not_running(self) -> Iterator[None]:
+        """Hold the run's lock for a moment. Raises InputError when its script is under way."""
+        descriptor = os.open(self.path / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise InputError(
+                f"run {self.path.name} is already under way; see 'shardfleet status {self.path}', or stop it with "
+                f"'shardfleet abort {self.path}'"
+            ) from None
+        finally:
+            os.close(descriptor)
+
+
+def find_run(name: str) -> RunDirectory:
+    """A run directory by its path, or by run id under `runs/`. Raises InputError when it is neither."""
+    for candidate in (Path(name), Path("runs") / name):
+        if (candidate / "plan.json").exists():
+            return RunDirectory(candidate)
+    raise InputError(f"{name}: no run directory (no plan.json in it, nor in runs/{name})")

@@ -1,0 +1,169 @@
+"""The watcher of a run: reads what the hosts say, keeps it, shows it."""
+
+import json
+import os
+import selectors
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Literal, TextIO
+
+import msgspec
+from rich.console import Console
+
+from provision.display import dashboard, live, plain_line
+from provision.monitor import ClusterState
+from provision.pdsh import LogLine, parse_line
+from provision.rundir import RunDirectory
+from shard.progress import AnyEvent, Progress
+
+Style = Literal["live", "plain", "json"]
+
+_DRAW_SECONDS = 0.5
+_PLAIN_SECONDS = 10.0
+_LEDGER_SECONDS = 2.0
+_READ_BYTES = 1 << 16
+
+
+class _Log(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="log"):
+    """A line of output that is no event, as kept and passed on."""
+
+    host: str | None
+    text: str
+
+
+def watch(run: RunDirectory, descriptor: int, output: TextIO, style: Style) -> None:
+    """Fold lines from `descriptor` until all its writers are gone."""
+    plan = run.read_plan()
+    state = ClusterState(plan)
+    ledger = run.read_ledger(plan.fingerprint)
+    started = drawn = saved = time.monotonic()
+    known = len(ledger)
+    with ExitStack() as stack:
+        keep = stack.enter_context(run.events.open("ab", buffering=0))
+        keep.write(json.dumps({"time": time.time(), "event": "run_started", "run_id": plan.run_id}).encode() + b"\n")
+        show = _show(output, style, stack)
+        for line in _lines(descriptor):
+            now = time.monotonic()
+            if line is not None:
+                event = parse_line(line)
+                state.apply(event, now)
+                kept = _stamped(event)
+                if not isinstance(event, Progress):
+                    keep.write(kept)
+                show.line(state, event, kept)
+            if now - drawn >= show.every:
+                drawn = now
+                show.draw(state, now - started)
+            if now - saved >= _LEDGER_SECONDS and len(ledger | state.committed) != known:
+                saved = now
+                ledger |= state.committed
+                known = len(ledger)
+                run.write_ledger(plan.fingerprint, ledger)
+        run.write_ledger(plan.fingerprint, ledger | state.committed)
+        show.draw(state, time.monotonic() - started)
+
+
+def replay(run: RunDirectory) -> ClusterState:
+    """What is known of the latest start of a run, from its events file."""
+    state = ClusterState(run.read_plan())
+    if not run.events.exists():
+        return state
+    with run.events.open(encoding="utf-8", errors="replace") as events:
+        for line in events:
+            found = json.loads(line) if line.startswith("{") and line.endswith("}\n") else {}
+            if found.get("event") == "run_started":
+                state = ClusterState(state.plan)
+            elif found and found.get("event") != "log":
+                state.apply(parse_line(line), float(found["time"]))
+    return state
+
+
+def _stamped(event: AnyEvent | LogLine) -> bytes:
+    record: object = _Log(host=event.host, text=event.text) if isinstance(event, LogLine) else event
+    fields = msgspec.to_builtins(record)
+    return msgspec.json.encode({"time": round(time.time(), 3), **fields}) + b"\n"
+
+
+def _lines(descriptor: int) -> Iterator[str | None]:
+    """Lines as they come; None when a while has passed without one."""
+    os.set_blocking(descriptor, False)
+    pending = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            if not selector.select(_DRAW_SECONDS):
+                yield None
+                continue
+            data = os.read(descriptor, _READ_BYTES)
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                yield line.decode(errors="replace")
+            if not data:
+                if pending:
+                    yield pending.decode(errors="replace")
+                return
+
+
+class _Plain:
+    """Messages as they come, and a line of figures now and then."""
+
+    every = _PLAIN_SECONDS
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+
+    def line(self, state: ClusterState, event: AnyEvent | LogLine, kept: bytes) -> None:
+        if state.messages:
+            for message in state.messages:
+                _print(message, self._output)
+            state.messages.clear()
+
+    def draw(self, state: ClusterState, elapsed: float) -> None:
+        _print(plain_line(state, elapsed), self._output)
+
+
+class _Json:
+    """Events passed through."""
+
+    every = float("inf")
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+
+    def line(self, state: ClusterState, event: AnyEvent | LogLine, kept: bytes) -> None:
+        _print(kept.decode().rstrip("\n"), self._output)
+
+    def draw(self, state: ClusterState, elapsed: float) -> None:
+        """Figures are in the events."""
+
+
+class _Live:
+    """A dashboard, redrawn in place."""
+
+    every = _DRAW_SECONDS
+
+    def __init__(self, output: TextIO, stack: ExitStack) -> None:
+        self._live = stack.enter_context(live(Console(file=output)))
+
+    def line(self, state: ClusterState, event: AnyEvent | LogLine, kept: bytes) -> None:
+        """Drawn with the next picture."""
+
+    def draw(self, state: ClusterState, elapsed: float) -> None:
+        self._live.update(dashboard(state, elapsed), refresh=True)
+
+
+def _show(output: TextIO, style: Style, stack: ExitStack) -> _Plain | _Json | _Live:
+    if style == "json":
+        return _Json(output)
+    return _Live(output, stack) if style == "live" else _Plain(output)
+
+
+def _print(text: str, output: TextIO) -> None:
+    try:
+        output.write(f"{text}\n")
+        output.flush()
+    except BrokenPipeError:
+        # Nobody reads any more; the run goes on, and its events are in the file.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

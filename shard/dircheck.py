@@ -1,0 +1,236 @@
+"""One directory of shards against its records: every file is read again."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from shard.errors import JobError
+from shard.formats.payload import DTYPES
+from shard.job import FORMAT, FORMAT_VERSION, Identity, canonical_json
+from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split
+from shard.report import DirectoryReport, Finding, UnitFacts
+from shard.shardcheck import check_shard
+
+Progress = Callable[[Path, int, int], None]
+"""(directory, payload bytes read, payload bytes to read); called in the caller's thread after every shard."""
+
+_SHARD_FILE = re.compile(r"(\d{6,})\.(bin|idx|json)")
+_LEFT_OVER = re.compile(r"\.\d{6,}\..*\.tmp|\.dataset\.json\..*\.tmp|\.scratch-.*")
+
+R = TypeVar("R")
+
+
+def verify_directory(
+    directory: Path,
+    *,
+    host: str = "",
+    expected: tuple[Split, Identity] | None = None,
+    mine: frozenset[int] | None = None,
+    progress: Progress | None = None,
+) -> DirectoryReport:
+    """Read every shard of a directory again. Whatever is wrong, or cannot be read, is a finding.
+
+    Args:
+        directory: holds `dataset.json` and shards.
+        host: this host's name in a run; stands before every path in the report.
+        expected: what `dataset.json` must say.
+        mine: ordinals of the units whose bytes this host must read; None for all.
+        progress: called after every shard.
+    """
+    check = _DirectoryCheck(directory, host, mine)
+    record = check.directory_record(expected)
+    facts: list[UnitFacts] = []
+    if record is not None:
+        shards = check.shards(record)
+        facts = [fact for _, fact in shards]
+        check.bytes(record, [shard for shard, fact in shards if fact.checked], progress)
+    return check.report(record, facts)
+
+
+class _DirectoryCheck:
+    """The checks of one directory, and what they find."""
+
+    def __init__(self, directory: Path, host: str, mine: frozenset[int] | None) -> None:
+        self._directory = directory
+        self._host = host
+        self._mine = mine
+        self._unreadable: list[int] = []
+        self._findings: list[Finding] = []
+        self._bytes = 0
+
+    def directory_record(self, expected: tuple[Split, Identity] | None) -> DirectoryRecord | None:
+        """dataset.json, checked in itself and against what is expected; None when it cannot be read."""
+        path = self._directory / DIRECTORY_FILE
+        record = self._read(path, DirectoryRecord)
+        if record is None:
+            return None
+        for problem in _directory_problems(record):
+            self.error(path, problem)
+        if expected is not None:
+            split, identity = expected
+            differing = identity.differing(record.identity)
+            if record.split != split:
+                differing.append(f"split: {split!r}, not {record.split!r}")
+            if differing:
+                self.error(path, f"is not of this run: {'; '.join(differing)}")
+        return record
+
+    def shards(self, directory: DirectoryRecord) -> list[tuple[ShardRecord, UnitFacts]]:
+        """All readable records, in order; what belongs to none is reported."""
+        try:
+            names = sorted(os.listdir(self._directory))  # noqa: PTH208  names are what is matched
+        except OSError as error:
+            self.error(self._directory, f"cannot be listed: {error.strerror}")
+            return []
+        committed = {name.removesuffix(".json") for name in names if name.endswith(".json")}
+        found: list[tuple[ShardRecord, UnitFacts]] = []
+        for name in names:
+            path = self._directory / name
+            shard = _SHARD_FILE.fullmatch(name)
+            if shard is not None and shard[2] == "json":
+                record = self._shard_record(path, directory)
+                if record is None:
+                    self._unreadable.append(int(shard[1]))
+                else:
+                    checked = self._mine is None or record.unit in self._mine or record.host == self._host
+                    found.append((record, _facts(record, checked=checked)))
+            elif _LEFT_OVER.fullmatch(name) or (shard is not None and shard[1] not in committed):
+                self.warning(path, "unfinished: no record commits it; the next run removes or replaces it")
+        return found
+
+    def _shard_record(self, path: Path, directory: DirectoryRecord) -> ShardRecord | None:
+        """A record; None when it cannot be read or belongs elsewhere."""
+        record = self._read(path, ShardRecord)
+        if record is None:
+            return None
+        if path.name != f"{record.unit:06d}.json" or record.split != directory.split:
+            self.error(
+                path,
+                f"is the record of unit {record.unit} of {record.split}, in a place for another: {directory.split}",
+            )
+            return None
+        for problem in _record_problems(record, directory):
+            self.error(path, problem)
+        return record
+
+    def bytes(self, directory: DirectoryRecord, shards: Sequence[ShardRecord], progress: Progress | None) -> None:
+        """Read payloads and indexes in as many threads as there are cores: hashing and numpy release the GIL."""
+        if directory.dtype not in DTYPES:
+            return
+        total = sum(record.payload_bytes for record in shards)
+        with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+            waiting = {pool.submit(check_shard, self._directory, record, directory): record for record in shards}
+            for done in as_completed(waiting):
+                for path, problem in done.result():
+                    self.error(path, problem)
+                self._bytes += waiting.pop(done).payload_bytes
+                if progress is not None:
+                    progress(self._directory, self._bytes, total)
+
+    def report(self, record: DirectoryRecord | None, units: Sequence[UnitFacts]) -> DirectoryReport:
+        return DirectoryReport(
+            directory=self._shown(self._directory),
+            place=_place(self._directory),
+            record=record,
+            units=tuple(units),
+            unreadable=tuple(self._unreadable),
+            bytes_checked=self._bytes,
+            findings=tuple(sorted(self._findings, key=lambda finding: (finding.file, finding.problem))),
+        )
+
+    def error(self, path: Path, problem: str) -> None:
+        self._findings.append(Finding(severity="error", file=self._shown(path), problem=problem))
+
+    def warning(self, path: Path, problem: str) -> None:
+        self._findings.append(Finding(severity="warning", file=self._shown(path), problem=problem))
+
+    def _shown(self, path: Path) -> str:
+        return f"{self._host}:{path}" if self._host else str(path)
+
+    def _read(self, path: Path, kind: type[R]) -> R | None:
+        try:
+            data = path.read_bytes()
+            record = msgspec.json.decode(data, type=kind)
+        except OSError as error:
+            self.error(path, f"cannot be read: {error.strerror}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JobError) as error:
+            self.error(path, f"not a {kind.__name__}: {error}")
+        else:
+            if canonical_json(record) != data:
+                self.error(path, "not as it was written: other spelling of the same record")
+            return record
+        return None
+
+
+def _directory_problems(record: DirectoryRecord) -> Iterator[str]:
+    identity = record.identity
+    if (record.format, record.version) != (FORMAT, FORMAT_VERSION):
+        yield f"format {record.format!r} version {record.version}; this reads {FORMAT!r} version {FORMAT_VERSION}"
+    if record.fingerprint != identity.fingerprint:
+        yield f"fingerprint {record.fingerprint} is not that of its identity, {identity.fingerprint}"
+    repeated = (
+        *(("format", record.format, identity.format), ("version", record.version, identity.version)),
+        *(("dtype", record.dtype, identity.dtype), ("tokenizer kind", record.tokenizer.kind, identity.tokenizer_kind)),
+        ("vocabulary size", record.tokenizer.vocab_size, identity.vocab_size),
+        ("end-of-document id", record.tokenizer.eod_id, identity.eod_id),
+        ("tokenizer sha256", record.tokenizer.sha256, identity.tokenizer_sha256),
+        ("text column", record.source.text_column, identity.text_column),
+        ("holdout rate", record.holdout.rate, identity.holdout_rate),
+        ("holdout seed", record.holdout.seed, identity.holdout_seed),
+    )
+    for name, ours, theirs in repeated:
+        if ours != theirs:
+            yield f"{name} {ours!r}, but {theirs!r} in its identity"
+    if record.dtype not in DTYPES:
+        yield f"dtype {record.dtype!r} is none of {', '.join(DTYPES)}; its shards were not read"
+
+
+def _record_problems(record: ShardRecord, directory: DirectoryRecord) -> Iterator[str]:
+    if record.version != FORMAT_VERSION:
+        yield f"version {record.version}; this reads version {FORMAT_VERSION}"
+    # Where dataset.json contradicts itself that is one error, not one a shard.
+    sound = directory.fingerprint == directory.identity.fingerprint
+    if sound and record.fingerprint != directory.fingerprint:
+        yield f"fingerprint {record.fingerprint} is not the directory's, {directory.fingerprint}"
+    source = record.source
+    if not 0 <= source.row_start <= source.row_end <= source.file_rows:
+        yield f"rows {source.row_start} to {source.row_end} of {source.file_rows} are impossible"
+    if min(record.documents, record.tokens, record.payload_bytes, *record.dropped.values()) < 0:
+        yield "a count is negative"
+    if record.split == "holdout" and any(record.dropped.values()):
+        yield "counts dropped rows, which belong into the record of the train split"
+
+
+def _facts(record: ShardRecord, *, checked: bool) -> UnitFacts:
+    shared = (record.source, record.host, record.rank, record.seconds, sorted(record.dropped))
+    return UnitFacts(
+        unit=record.unit,
+        path=record.source.path,
+        content_id=record.source.content_id,
+        row_start=record.source.row_start,
+        row_end=record.source.row_end,
+        file_rows=record.source.file_rows,
+        documents=record.documents,
+        tokens=record.tokens,
+        dropped=sum(record.dropped.values()),
+        shared=hashlib.sha256(canonical_json(shared)).hexdigest()[:16],
+        checked=checked,
+    )
+
+
+def _place(directory: Path) -> str:
+    """Tells directories apart, and finds one directory again under another name or from another host.
+
+    Inode and change time of dataset.json are the server's on a shared file system, and nobody can set the latter.
+    """
+    try:
+        stat = (directory / DIRECTORY_FILE).stat()
+    except OSError:
+        return ""
+    return f"{stat.st_ino}-{stat.st_ctime_ns}"
