@@ -59,7 +59,8 @@ class Prepared:
 def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | None = None) -> Prepared:
     """List the dataset, fetch the tokenizer, ask the hosts, and plan.
 
-    Writes nothing but the run's ssh config, to `run_dir` where one is given. Raises InputError. Hosts that cannot take part are in `surveys`; whether that matters is the caller's to say.
+    Writes nothing but the run's ssh config, to `run_dir` where one is given. Raises InputError. Hosts that cannot take
+    part are in `surveys`; whether that matters is the caller's to say.
     """
     hosts = read_hosts(request.hosts_file, default_slots=request.default_slots)
     if request.output_dir == request.holdout_dir:

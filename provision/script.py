@@ -34,6 +34,7 @@ set -uo pipefail
 run_dir={run_dir}
 python={python}
 display=("$@")
+hosts={names}
 
 control() {{ "$python" -m provision.control "$@"; }}
 
@@ -45,40 +46,53 @@ attend() {{
   ((again == 127)) || status=$again
 }}
 
-# Paths from here on are relative: pdsh cannot pass one with a space to ssh.
-cd "$run_dir" || exit 2
-
-# One launcher a run. Whoever still stops an earlier one holds the lock, too.
-exec {{lock}}>lock
-if command -v flock >/dev/null && ! flock --wait 45 "$lock"; then
-  echo "run {run_id} is already under way; stop it with 'shardfleet abort {run_id}'" >&2
-  exit 2
-fi
-
-control push . || exit $?
-
-# Whatever the hosts say goes to the watcher, which ends when the last of them has hung up.
-exec {{events}}> >(exec "$python" -m provision.control watch . "${{display[@]}}")
-watcher=$!
+interrupts=0 pushing='' workers=()
+interrupt() {{
+  interrupts=$((interrupts + 1))
+  [[ -z $pushing ]] || kill "$pushing" 2>/dev/null
+  case $interrupts in
+    # Once they have stopped, let go of hosts that gave no answer: they end by themselves, and are named below.
+    1) {{ control stop .; kill "${{workers[@]}}" 2>/dev/null; }} & ;;
+    2) {{ control stop . --now; kill "${{workers[@]}}" 2>/dev/null; }} & ;;
+    *)
+      echo "not shown to be stopped: $hosts" >&2
+      exit 3
+      ;;
+  esac
+}}
 
 # A killed launcher must not leave a job behind: the kernel ends pdsh with this shell, ssh ends with pdsh, and the
 # workers end when their standard input does.
 tether=()
 command -v setpriv >/dev/null && tether=(setpriv --pdeathsig KILL)
-workers=()
+"""
+
+_REMOTE = """\
+
+# Workers on hosts reached over ssh.
+start_remote() {{
+  PDSH_SSH_ARGS_APPEND="-F ssh_config" "${{tether[@]}}" setsid \\
+    {pdsh} \\
+    >&"$events" 2>&1 &
+  workers+=($!)
+}}
 """
 
 _LOCAL = """\
 
-# Hosts that are this machine.
-command={command}
-if command -v pdsh >/dev/null; then
+# Workers on hosts that are this machine.
+start_local() {{
   "${{tether[@]}}" setsid \\
     {pdsh} \\
     >&"$events" 2>&1 &
   workers+=($!)
-else
-  echo "pdsh is not installed: starting the workers of this machine without it" >&2
+}}
+"""
+
+_LOCAL_WITHOUT_PDSH = """\
+
+start_local_without_pdsh() {{
+  local host command={command}
   rm -f death_pipe
   mkfifo -m 600 death_pipe
   exec {{death}}<>death_pipe # this shell is its only writer
@@ -86,51 +100,61 @@ else
     setsid sh -c "${{command//%h/$host}}" <death_pipe >&"$events" 2>&1 {{death}}>&- &
     workers+=($!)
   done
-fi
+}}
 """
 
-_REMOTE = """\
+_MAIN = """\
 
-# Hosts reached over ssh.
+# Paths from here on are relative: pdsh cannot pass one with a space to ssh.
+cd "$run_dir" || exit 2
+{require_pdsh}
+# One launcher a run. Whoever still stops an earlier one holds the lock, too.
+exec {{lock}}>lock
+if command -v flock >/dev/null && ! flock --wait 45 "$lock"; then
+  echo "run {run_id} is already under way; stop it with 'shardfleet abort {run_id}'" >&2
+  exit 2
+fi
+
+trap interrupt INT TERM HUP
+
+control push . &
+pushing=$!
+attend "$pushing"
+pushing=''
+((status == 0 || interrupts > 0)) || exit "$status"
+
+if ((interrupts == 0)); then
+  # Whatever the hosts say goes to the watcher, which ends when the last of them has hung up.
+  exec {{events}}> >(trap '' INT TERM HUP; exec "$python" -m provision.control watch . "${{display[@]}}")
+  watcher=$!
+{start}  exec {{events}}>&-
+{lease}  attend "$watcher"
+fi
+
+control settle . --interrupts "$interrupts" "${{display[@]}}" &
+attend $!
+exit "$status"
+"""
+
+_REQUIRE_PDSH = """
 if ! command -v pdsh >/dev/null; then
   echo "pdsh is not installed, and it is needed to reach hosts over ssh: apt install pdsh, or dnf install pdsh" >&2
   exit 2
 fi
-export PDSH_SSH_ARGS_APPEND="-F ssh_config"
-"${{tether[@]}}" setsid \\
-  {pdsh} \\
-  >&"$events" 2>&1 &
-workers+=($!)
+"""
+
+_START_LOCAL = """\
+  if command -v pdsh >/dev/null; then
+    start_local
+  else
+    echo "pdsh is not installed: starting the workers of this machine without it" >&2
+    start_local_without_pdsh
+  fi
 """
 
 _LEASE = """\
-
-# Hosts that do not hear from us for long take us for gone.
-control lease . --parent $$ &
-lease=$!
-"""
-
-_TAIL = """\
-
-interrupts=0
-interrupt() {{
-  interrupts=$((interrupts + 1))
-  case $interrupts in
-    # Then let go of hosts that gave no answer: they end by themselves, and are named below.
-    1) {{ control stop .; kill "${{workers[@]}}" 2>/dev/null; }} & ;;
-    2) {{ control stop . --now; kill "${{workers[@]}}" 2>/dev/null; }} & ;;
-    *)
-      echo "not shown to be stopped: {names}" >&2
-      exit 3
-      ;;
-  esac
-}}
-trap interrupt INT TERM HUP
-
-attend "$watcher"
-{end_lease}control settle . --interrupts "$interrupts" "${{display[@]}}" &
-attend $!
-exit "$status"
+  # Hosts that do not hear from us for long take us for gone.
+  control lease . --parent $$ &
 """
 
 
@@ -138,7 +162,6 @@ def render_script(plan: Plan, *, run_dir: Path, python: str) -> str:
     """The whole script. `run_dir` is absolute; `python` is this machine's interpreter that has shardfleet."""
     local = [host for host in plan.hosts if host.host.is_local]
     remote = [host for host in plan.hosts if not host.host.is_local]
-    lease = bool(remote) and plan.options.lease_seconds is not None
     parts = [
         _HEAD.format(
             version=__version__,
@@ -153,26 +176,30 @@ def render_script(plan: Plan, *, run_dir: Path, python: str) -> str:
             holdout_dir=_comment(plan.hosts[0].holdout_dir),
             run_dir=shlex.quote(str(run_dir)),
             python=shlex.quote(python),
+            names=shlex.quote(" ".join(host.name for host in plan.hosts)),
         )
     ]
+    start = ""
     if remote:
         command = supervisor_command(plan, plan.remote_python)
         parts.append(_REMOTE.format(pdsh=_lines(pdsh_argv(_hosts(remote), command, local=False))))
+        start += "  start_remote\n"
     if local:
         command = supervisor_command(plan, plan.local_python)
-        argv = pdsh_argv(_hosts(local), command, local=True)
-        parts.append(
-            _LOCAL.format(
-                command=shlex.quote(command.replace("%%", "%")),
-                pdsh=_lines(argv),
-                names=" ".join(host.name for host in local),
-            )
+        parts.append(_LOCAL.format(pdsh=_lines(pdsh_argv(_hosts(local), command, local=True))))
+        start += "  start_local\n" if remote else _START_LOCAL
+    if local and not remote:
+        names = " ".join(host.name for host in local)
+        parts.append(_LOCAL_WITHOUT_PDSH.format(command=shlex.quote(command.replace("%%", "%")), names=names))
+    lease = bool(remote) and plan.options.on_disconnect == "stop" and plan.options.lease_seconds is not None
+    parts.append(
+        _MAIN.format(
+            run_id=plan.run_id,
+            require_pdsh=_REQUIRE_PDSH if remote else "",
+            start=start,
+            lease=_LEASE if lease else "",
         )
-    parts.append("\nexec {events}>&-\n")
-    if lease:
-        parts.append(_LEASE)
-    names = " ".join(host.name for host in plan.hosts)
-    parts.append(_TAIL.format(names=names, end_lease='kill "$lease" 2>/dev/null\n' if lease else ""))
+    )
     return "".join(parts)
 
 

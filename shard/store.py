@@ -99,26 +99,29 @@ def _lock(directory: Path, split: Split, job: Job) -> int:
     """
     descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        deadline = time.monotonic() + _LOCK_WAIT_SECONDS
-        while True:
-            if _try_lock(descriptor, fcntl.LOCK_EX):
-                _adopt(directory, split, job)
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, job.run_id.encode(), 0)
-                fcntl.flock(descriptor, fcntl.LOCK_SH)  # lets go for a moment: hence the question below
-                break
-            if _try_lock(descriptor, fcntl.LOCK_SH):
-                break
-            if time.monotonic() > deadline:
-                raise _in_use(directory, _holder(descriptor))
-            time.sleep(0.05)  # another host, or another run, holds it alone
-        if (holder := _holder(descriptor)) != job.run_id:
-            raise _in_use(directory, holder)
+        _share_lock(descriptor, directory, split, job)
+        _require_holder(descriptor, directory, job.run_id)
         _adopt(directory, split, msgspec.structs.replace(job, overwrite=False))
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _share_lock(descriptor: int, directory: Path, split: Split, job: Job) -> None:
+    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if _try_lock(descriptor, fcntl.LOCK_EX):
+            _adopt(directory, split, job)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, job.run_id.encode(), 0)
+            # Lets go for a moment, in which another run may come in: its name is found then.
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            return
+        if _try_lock(descriptor, fcntl.LOCK_SH):
+            return
+        time.sleep(0.05)  # another host, or another run, holds it alone
+    raise _in_use(descriptor, directory)
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:
@@ -133,7 +136,13 @@ def _holder(descriptor: int) -> str:
     return os.pread(descriptor, 200, 0).decode(errors="replace")
 
 
-def _in_use(directory: Path, holder: str) -> DirectoryInUseError:
+def _require_holder(descriptor: int, directory: Path, run_id: str) -> None:
+    if _holder(descriptor) != run_id:
+        raise _in_use(descriptor, directory)
+
+
+def _in_use(descriptor: int, directory: Path) -> DirectoryInUseError:
+    holder = _holder(descriptor)
     return DirectoryInUseError(
         f"{directory}: run {holder} is writing there; wait for it, stop it with 'shardfleet abort {holder}', "
         "or choose another --output-dir"

@@ -125,8 +125,20 @@ def read_texts(file: pq.ParquetFile, groups: RowGroups, column: str, *, where: s
 
 
 def _batches(file: pq.ParquetFile, groups: RowGroups, column: str) -> Iterator[Any]:
-    for index, rows in zip(groups.indices, groups.batch_rows, strict=True):
-        yield from file.iter_batches(batch_size=rows, row_groups=[index], columns=[column], use_threads=False)
+    """Record batches; small row groups are decoded together with neighbours whose rows are about as long."""
+    start = 0
+    while start < len(groups.indices):
+        rows = groups.batch_rows[start]
+        end = start + 1
+        while end < len(groups.indices) and rows <= 2 * groups.batch_rows[end] <= 4 * rows:
+            end += 1
+        yield from file.iter_batches(
+            batch_size=min(groups.batch_rows[start:end]),
+            row_groups=list(groups.indices[start:end]),
+            columns=[column],
+            use_threads=False,
+        )
+        start = end
 
 
 def text_batch(array: Any) -> TextBatch:

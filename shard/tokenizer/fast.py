@@ -10,6 +10,7 @@ from awkward.index import Index64
 from gigatoken.gigatoken_rs import BPETokenizer, SentencePieceTokenizer, load_hf_json
 
 from shard.batch import TextBatch, TokenBatch
+from shard.tokenizer.panics import panics_named
 from shard.tokenizer.protocol import Reference
 
 
@@ -24,17 +25,20 @@ class GigatokenEngine:
     @classmethod
     def from_rank_file(cls, path: Path, pretokenizer: str) -> "GigatokenEngine":
         # An empty table of special tokens keeps their text literal.
-        return cls(gigatoken.Tokenizer.from_tiktoken(path, pretokenizer, {}).backend)
+        with panics_named("gigatoken"):
+            return cls(gigatoken.Tokenizer.from_tiktoken(path, pretokenizer, {}).backend)
 
     @classmethod
     def from_tokenizer_json(cls, data: bytes) -> "GigatokenEngine":
-        return cls(load_hf_json(data))
+        with panics_named("gigatoken"):
+            return cls(load_hf_json(data))
 
     def encode(self, batch: TextBatch) -> TokenBatch:
         # gigatoken takes awkward arrays of exactly this layout without a copy, and refuses others.
         characters = NumpyArray(batch.data, parameters={"__array__": "char"})
         layout = ListOffsetArray(Index64(batch.offsets), characters, parameters={"__array__": "string"})
-        encoded = self._backend.encode_batch(ak.Array(layout), parallel=False).layout
+        with panics_named("gigatoken"):
+            encoded = self._backend.encode_batch(ak.Array(layout), parallel=False).layout
         return TokenBatch(tokens=np.asarray(encoded.content.data), offsets=np.asarray(encoded.offsets.data))
 
 

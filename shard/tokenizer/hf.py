@@ -7,6 +7,7 @@ from typing import Any
 import tokenizers
 
 from shard.errors import TokenizerError
+from shard.tokenizer.panics import panics_named
 
 _EOD_TOKENS = (
     "<|endoftext|>",
@@ -27,7 +28,8 @@ class HfReference:
 
     def __init__(self, data: bytes, *, origin: str) -> None:
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
+            with panics_named("tokenizers"):
+                self._tokenizer = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
         except Exception as error:  # the library raises bare Exception for any bad file
             raise TokenizerError(
                 f"{origin}: not a tokenizer.json that tokenizers {tokenizers.__version__} reads: {error}"
@@ -51,7 +53,8 @@ class HfReference:
         return next((i for token in _EOD_TOKENS if (i := self.token_id(token)) is not None), None)
 
     def encode(self, document: bytes) -> list[int]:
-        encoding = self._tokenizer.encode(document.decode("utf-8"), add_special_tokens=False)
+        with panics_named("tokenizers"):
+            encoding = self._tokenizer.encode(document.decode("utf-8"), add_special_tokens=False)
         ids: list[int] = encoding.ids
         return ids
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import tiktoken
 
 from shard.errors import TokenizerError
+from shard.tokenizer.panics import panics_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class TiktokenReference:
         return self._encoding.eot_token
 
     def encode(self, document: bytes) -> list[int]:
-        return self._encoding.encode_ordinary(document.decode("utf-8"))
+        with panics_named("tiktoken"):
+            return self._encoding.encode_ordinary(document.decode("utf-8"))
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoding.decode(list(ids))

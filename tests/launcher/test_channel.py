@@ -6,6 +6,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -419,9 +420,7 @@ def test_no_identity_at_all(servers: LoopbackHosts) -> None:
 
 
 @pytest.mark.ssh
-def test_a_passphrase_key_works_through_the_agent(
-    servers: LoopbackHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_passphrase_key_works_through_the_agent(servers: LoopbackHosts, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key with a passphrase is named as such; once the agent holds it, it signs us in, IdentitiesOnly or not."""
     directory = servers.hosts["alpha"].directory
     servers.config.write_text(servers.config.read_text().replace("  IdentityAgent none\n", ""))
@@ -432,8 +431,9 @@ def test_a_passphrase_key_works_through_the_agent(
     subprocess.run(
         ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", directory / "id"], check=True, capture_output=True
     )
-    # A socket's path has about a hundred characters at most.
-    agent_socket = Path("/tmp") / f"sf-agent-{os.getpid()}"
+    # A socket's path has about a hundred characters at most, and tmp_path may be longer.
+    short = Path(tempfile.mkdtemp())
+    agent_socket = short / "agent"
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", agent_socket], stdout=subprocess.PIPE)
     try:
         assert agent.stdout is not None
@@ -447,7 +447,7 @@ def test_a_passphrase_key_works_through_the_agent(
     finally:
         agent.kill()
         agent.communicate()
-        agent_socket.unlink(missing_ok=True)
+        shutil.rmtree(short)
 
 
 @pytest.mark.ssh

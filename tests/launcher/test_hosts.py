@@ -66,6 +66,12 @@ def test_reads_every_form() -> None:
     ) == parse_hosts(text)
 
 
+def test_the_file_we_ship_is_read() -> None:
+    """The hosts.txt of the repository runs on this machine alone, as it stands."""
+    (host,) = read_hosts(Path(__file__).parents[2] / "hosts.txt")
+    assert (host.name, host.is_local) == ("localhost", True)
+
+
 @pytest.mark.parametrize(
     ("word", "directory"),
     [

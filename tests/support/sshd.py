@@ -65,7 +65,8 @@ class LoopbackHosts:
         """Kill every connection and all that runs in it; the server goes on accepting new ones."""
         host = self.hosts[name]
         # Again until nothing is found: a process may be starting another while we look.
-        while pids := _descendants(host.process.pid) | _bearers(f"{_COOKIE}={host.directory}"):
+        # Connections go first, what runs in them after: nobody is left to report how a command ended.
+        while pids := _descendants(host.process.pid) or _bearers(f"{_COOKIE}={host.directory}"):
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -189,8 +190,8 @@ def _ready(host: LoopbackHost) -> bool:
     return False
 
 
-def _descendants(root: int) -> set[int]:
-    """Processes below one, by parent; without zombies."""
+def _descendants(root: int) -> list[int]:
+    """Processes below one, parents before their children; without zombies."""
     children: dict[int, list[int]] = {}
     for pid in _pids():
         with suppress(OSError, ValueError):
@@ -198,22 +199,20 @@ def _descendants(root: int) -> set[int]:
             state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
             if state not in "ZX":
                 children.setdefault(int(parent), []).append(pid)
-    found: set[int] = set()
-    todo = [root]
-    while todo:
-        todo += (below := children.get(todo.pop(), []))
-        found.update(below)
-    return found
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found[1:]
 
 
-def _bearers(cookie: str) -> set[int]:
+def _bearers(cookie: str) -> list[int]:
     """Processes whose environment holds the cookie: those that left their session and parent."""
-    found = set()
+    found = []
     for pid in _pids():
         # Zombies have no environment any more, and other users' processes are none of ours.
         with suppress(OSError):
             if os.fsencode(cookie) in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                found.add(pid)
+                found.append(pid)
     return found
 
 
