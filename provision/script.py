@@ -36,6 +36,9 @@ python={python}
 display=("$@")
 hosts={names}
 
+# Paths from here on are relative: pdsh cannot pass one with a space to ssh.
+cd "$run_dir" || exit 2
+
 control() {{ "$python" -m provision.control "$@"; }}
 
 # Wait for a child to its end, through any number of signals; its exit code is in $status.
@@ -60,6 +63,7 @@ interrupt() {{
       ;;
   esac
 }}
+trap interrupt INT TERM HUP
 
 # A killed launcher must not leave a job behind: the kernel ends pdsh with this shell, ssh ends with pdsh, and the
 # workers end when their standard input does.
@@ -104,9 +108,6 @@ start_local_without_pdsh() {{
 """
 
 _MAIN = """\
-
-# Paths from here on are relative: pdsh cannot pass one with a space to ssh.
-cd "$run_dir" || exit 2
 {require_pdsh}
 # One launcher a run. Whoever still stops an earlier one holds the lock, too.
 exec {{lock}}>lock
@@ -115,7 +116,7 @@ if command -v flock >/dev/null && ! flock --wait 45 "$lock"; then
   exit 2
 fi
 
-trap interrupt INT TERM HUP
+((interrupts == 0)) || exit 130 # nothing has been started
 
 control push . &
 pushing=$!

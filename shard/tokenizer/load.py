@@ -37,8 +37,12 @@ def load_tokenizer(spec: TokenizerSpec, directory: Path) -> Tokenizer:
         rank_file = by_sha256(spec.sha256)
         if rank_file is None:
             raise TokenizerError(f"{spec.name}: no published rank file has sha256 {spec.sha256}")
-        return _with_fast_engine(spec, TiktokenReference(rank_file, directory), data, rank_file, directory)
-    return _with_fast_engine(spec, HfReference(data, origin=spec.name), data, None, directory)
+        tiktoken = TiktokenReference(rank_file, directory)
+        _require_vocabulary(spec, tiktoken.vocab_size)
+        return _with_fast_engine(spec, tiktoken, data, rank_file, directory)
+    tokenizers = HfReference(data, origin=spec.name)
+    _require_vocabulary(spec, tokenizers.vocab_size)
+    return _with_fast_engine(spec, tokenizers, data, None, directory)
 
 
 def load_reference(spec: TokenizerSpec, directory: Path) -> Reference:
@@ -69,6 +73,12 @@ def _with_fast_engine(
         reason = f"gigatoken differs from {reference.name} on {difference[:40]!r}"
         return Tokenizer(spec, ReferenceEngine(reference), reference, reason)
     return Tokenizer(spec, engine, reference)
+
+
+def _require_vocabulary(spec: TokenizerSpec, vocab_size: int) -> None:
+    # The token type on disk follows from it: an id past it would be cut short without a word.
+    if vocab_size > spec.vocab_size:
+        raise TokenizerError(f"{spec.name}: has ids up to {vocab_size - 1}, planned were {spec.vocab_size}; plan again")
 
 
 def _checked_file(spec: TokenizerSpec, directory: Path) -> bytes:

@@ -122,7 +122,9 @@ def make_job(
     if not isinstance(dataset, Dataset):
         dataset = files_dataset(dataset)
     if units is None:
-        make_units = hub_units(dataset, parts=parts) if dataset.kind == "hub" else files_units(dataset.root, parts=parts)
+        make_units = (
+            hub_units(dataset, parts=parts) if dataset.kind == "hub" else files_units(dataset.root, parts=parts)
+        )
     else:
         make_units = tuple(units)
     holdout = holdout or Holdout(rate=0.1)

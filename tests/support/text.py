@@ -117,11 +117,12 @@ def _ranks_of_whisper() -> bytes:
         with urllib.request.urlopen(index, timeout=30) as answer:
             links = re.findall(r'href="([^"]+\.tar\.gz[^"]*)"', answer.read().decode())
         with urllib.request.urlopen(urljoin(index, links[-1].partition("#")[0]), timeout=120) as answer:
-            archive = tarfile.open(fileobj=io.BytesIO(answer.read()))
-        member = next(name for name in archive.getnames() if name.endswith("whisper/assets/gpt2.tiktoken"))
-        file = archive.extractfile(member)
-        assert file is not None
-        data = file.read()
+            sdist = io.BytesIO(answer.read())
+        with tarfile.open(fileobj=sdist) as archive:
+            member = next(name for name in archive.getnames() if name.endswith("whisper/assets/gpt2.tiktoken"))
+            file = archive.extractfile(member)
+            assert file is not None
+            data = file.read()
     except (OSError, IndexError, StopIteration, tarfile.TarError) as error:
         raise UnavailableError(f"no GPT-2 ranks: not in the shared data, and {index}: {error!r}") from error
     cache.parent.mkdir(parents=True, exist_ok=True)
