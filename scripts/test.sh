@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Set-up and every check: format, lint, types, shell syntax, tests. Arguments go to pytest.
+set -euo pipefail
+source "$(dirname "$0")/environment.sh"
+
+install_missing pdsh=pdsh sshd=openssh-server ssh=openssh-client ip=iproute2 shellcheck=shellcheck setpriv=util-linux
+make_environment dev
+
+say "format and lint"
+ruff format --check .
+ruff check .
+for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+if command -v shellcheck >/dev/null; then shellcheck --exclude=SC1091 scripts/*.sh .ci/run; fi
+
+say "types"
+mypy
+
+say "tests"
+python -m pytest "$@"
