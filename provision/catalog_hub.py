@@ -37,6 +37,8 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
     api = huggingface_hub.HfApi()
     endpoint = api.endpoint
     with _explained(spec, endpoint):
+        # A gated dataset tells everybody about itself, and gives nobody its files.
+        api.auth_check(spec.name, repo_type="dataset")
         info = api.dataset_info(spec.name, revision=spec.revision)
         revision = info.sha
         if revision is None:

@@ -123,6 +123,7 @@ pushing=$!
 attend "$pushing"
 pushing=''
 ((status == 0 || interrupts > 0)) || exit "$status"
+unset HF_TOKEN HUGGING_FACE_HUB_TOKEN # the hosts have it in a file by now; no process needs to carry it around
 
 if ((interrupts == 0)); then
   # Whatever the hosts say goes to the watcher, which ends when the last of them has hung up.

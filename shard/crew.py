@@ -186,6 +186,9 @@ class Crew:
         environment.pop("HF_TOKEN", None)
         environment |= cookie(self._job.run_id, self._job.host)
         environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONUNBUFFERED": "1"}
+        # Over Xet a stalled download is not noticed; over plain HTTP it is, after this.
+        stall = str(max(1, round(self._job.options.stall_seconds)))
+        environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DOWNLOAD_TIMEOUT": stall}
         if (token := self._directory / "token").exists():
             environment["HF_TOKEN_PATH"] = str(token)
         if self._job.dataset.endpoint is not None:

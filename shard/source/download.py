@@ -9,7 +9,7 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
 
 from shard.disk import disk_full_named
-from shard.errors import SourceChangedError, SourceError, SourceReadError
+from shard.errors import ShardError, SourceChangedError, SourceReadError
 from shard.job import Dataset, Options, Unit
 from shard.source.patience import TransientError, hub_error, patiently
 
@@ -31,10 +31,10 @@ class Scratch:
             return self._held[1]
         self.clear()
         where = f"{dataset.name}/{unit.path}"
-        path = patiently(lambda: self._download(dataset, unit, where), where, options.retry_seconds)
         try:
+            path = patiently(lambda: self._download(dataset, unit, where), where, options.retry_seconds)
             _check(path, unit, where)
-        except SourceError:
+        except ShardError:
             self.clear()
             raise
         self._held = (unit.path, path)
@@ -63,6 +63,8 @@ class Scratch:
             raise hub_error(error, where) from error
         except (httpx2.TransportError, huggingface_hub.errors.FileMetadataError, ConnectionError) as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
+        except OSError as error:  # such as a length that the client finds wrong
+            raise SourceReadError(f"{where}: {error}") from error
 
 
 def _check(path: Path, unit: Unit, where: str) -> None:
