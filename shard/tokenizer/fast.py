@@ -1,6 +1,6 @@
 """gigatoken over Arrow buffers: the fast engine. Every other engine is the reference in a loop."""
 
-from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import awkward as ak
 import gigatoken
@@ -12,6 +12,7 @@ from gigatoken.gigatoken_rs import BPETokenizer, SentencePieceTokenizer, load_hf
 from shard.batch import TextBatch, TokenBatch
 from shard.tokenizer.panics import panics_named
 from shard.tokenizer.protocol import Reference
+from shard.tokenizer.ranks import without_gaps
 
 
 class GigatokenEngine:
@@ -23,10 +24,13 @@ class GigatokenEngine:
         self._backend = backend
 
     @classmethod
-    def from_rank_file(cls, path: Path, pretokenizer: str) -> "GigatokenEngine":
-        # An empty table of special tokens keeps their text literal.
-        with panics_named("gigatoken"):
-            return cls(gigatoken.Tokenizer.from_tiktoken(path, pretokenizer, {}).backend)
+    def from_ranks(cls, data: bytes, pretokenizer: str) -> "GigatokenEngine":
+        """The engine for the content of a rank file."""
+        with NamedTemporaryFile(suffix=".tiktoken") as file, panics_named("gigatoken"):
+            file.write(without_gaps(data))
+            file.flush()
+            # An empty table of special tokens keeps their text literal.
+            return cls(gigatoken.Tokenizer.from_tiktoken(file.name, pretokenizer, {}).backend)
 
     @classmethod
     def from_tokenizer_json(cls, data: bytes) -> "GigatokenEngine":

@@ -39,10 +39,10 @@ def load_tokenizer(spec: TokenizerSpec, directory: Path) -> Tokenizer:
             raise TokenizerError(f"{spec.name}: no published rank file has sha256 {spec.sha256}")
         tiktoken = TiktokenReference(rank_file, directory)
         _require_vocabulary(spec, tiktoken.vocab_size)
-        return _with_fast_engine(spec, tiktoken, data, rank_file, directory)
+        return _with_fast_engine(spec, tiktoken, data, rank_file)
     tokenizers = HfReference(data, origin=spec.name)
     _require_vocabulary(spec, tokenizers.vocab_size)
-    return _with_fast_engine(spec, tokenizers, data, None, directory)
+    return _with_fast_engine(spec, tokenizers, data, None)
 
 
 def load_reference(spec: TokenizerSpec, directory: Path) -> Reference:
@@ -56,16 +56,12 @@ def load_reference(spec: TokenizerSpec, directory: Path) -> Reference:
     return HfReference(data, origin=spec.name)
 
 
-def _with_fast_engine(
-    spec: TokenizerSpec, reference: Reference, data: bytes, rank_file: RankFile | None, directory: Path
-) -> Tokenizer:
+def _with_fast_engine(spec: TokenizerSpec, reference: Reference, data: bytes, rank_file: RankFile | None) -> Tokenizer:
     try:
         if rank_file is None:
             engine = GigatokenEngine.from_tokenizer_json(without_special_tokens(data))
-        elif rank_file.pretokenizer is None:
-            return Tokenizer(spec, ReferenceEngine(reference), reference, "its ranks have gaps")
         else:
-            engine = GigatokenEngine.from_rank_file(directory / rank_file.cache_name, rank_file.pretokenizer)
+            engine = GigatokenEngine.from_ranks(data, rank_file.pretokenizer)
         difference = first_difference(engine, reference)
     except Exception as error:  # noqa: BLE001  whatever the fast engine cannot take, the reference can
         return Tokenizer(spec, ReferenceEngine(reference), reference, f"gigatoken does not take it: {error}")

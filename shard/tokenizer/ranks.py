@@ -5,6 +5,7 @@ reads a rank file offline when its cache directory holds it under the sha1 of it
 which a rank file travels to the hosts.
 """
 
+import base64
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,8 @@ class RankFile:
 
     encoding: str
     sha256: str
-    pretokenizer: str | None
-    """gigatoken's name for the pattern; None where it cannot load the file (gaps between ranks)."""
+    pretokenizer: str
+    """gigatoken's name for the pattern."""
 
     @property
     def url(self) -> str:
@@ -37,7 +38,7 @@ class RankFile:
 
 
 _R50K = RankFile("r50k_base", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930", "gpt2")
-_P50K = RankFile("p50k_base", "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069", None)
+_P50K = RankFile("p50k_base", "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069", "gpt2")
 _CL100K = RankFile("cl100k_base", "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7", "gpt4")
 _O200K = RankFile("o200k_base", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d", "o200k")
 
@@ -53,6 +54,19 @@ RANK_FILES: Mapping[str, RankFile] = {
 def by_sha256(digest: str) -> RankFile | None:
     """The published rank file with this sha256 (hex), if there is one."""
     return next((file for file in RANK_FILES.values() if file.sha256 == digest), None)
+
+
+def without_gaps(data: bytes) -> bytes:
+    """The rank file with unused ids given to pairs of bytes that no UTF-8 text holds, so that nothing changes.
+
+    gigatoken wants every id taken; p50k_base leaves 50256 to `<|endoftext|>`.
+    """
+    tokens = {int(rank): token for token, rank in (line.split() for line in data.splitlines())}
+    gaps = (i for i in range(len(tokens)) if i not in tokens)
+    tokens |= {
+        i: base64.b64encode(bytes((0xFF, second))) for i, second in zip(gaps, range(0xFF, 0xF7, -1), strict=False)
+    }
+    return b"".join(b"%b %d\n" % (tokens[i], i) for i in sorted(tokens))
 
 
 class TiktokenReference:
