@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from provision.errors import InputError
 from provision.hosts import Host
 from provision.plan import Plan
 from provision.quoting import remote_path_word
@@ -21,16 +22,23 @@ class LogLine:
     text: str
 
 
-def supervisor_command(plan: Plan, python: str) -> str:
-    """The shell command that becomes a host's supervisor. pdsh puts the host's name for `%h`.
+def supervisor_command(plan: Plan, python: str, host: str) -> str:
+    """The shell command that becomes the supervisor of `host`, a plain word.
 
-    The variables are the cookie by which the run's processes are found again.
+    The variables are the cookie by which the run's processes are found again. Raises InputError when env could not
+    start the interpreter.
     """
-    word = remote_path_word(python).replace("%", "%%")
+    if "=" in python:
+        raise InputError(f"{python!r}: env takes a path with '=' for a variable; give an interpreter of another path")
     return (
-        f"exec env {JOB_VARIABLE}={plan.run_id} {HOST_VARIABLE}=%h "
-        f"{word} -m shard run --job ~/.shardfleet/runs/{plan.run_id}/%h"
+        f"exec env {JOB_VARIABLE}={plan.run_id} {HOST_VARIABLE}={host} "
+        f"{remote_path_word(python)} -m shard run --job ~/.shardfleet/runs/{plan.run_id}/{host}"
     )
+
+
+def pdsh_command(plan: Plan, python: str) -> str:
+    """The same for all hosts: pdsh puts the host's name for `%h`, and takes `%%` for a percent sign."""
+    return supervisor_command(plan, python.replace("%", "%%"), "%h")
 
 
 def pdsh_argv(hosts: Sequence[Host], command: str, *, local: bool) -> list[str]:

@@ -200,6 +200,8 @@ def assigned(plan: Plan, committed: Mapping[str, Iterable[int]]) -> Plan:
 def job_of(plan: Plan, host: HostPlan) -> Job:
     """What a host's supervisor reads."""
     wanted = set(host.units)
+    # Nobody renews a lease on the launcher's own machine: its end is seen there at once.
+    options = replace(plan.options, lease_seconds=None) if host.host.is_local else plan.options
     return Job(
         version=FORMAT_VERSION,
         run_id=plan.run_id,
@@ -213,7 +215,7 @@ def job_of(plan: Plan, host: HostPlan) -> Job:
         tokenizer=plan.tokenizer,
         holdout=plan.holdout,
         identity=plan.identity,
-        options=plan.options,
+        options=options,
         units=tuple(unit for unit in plan.units if unit.ordinal in wanted),
         overwrite=plan.overwrite,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from provision import __version__
 from provision.hosts import Host
-from provision.pdsh import pdsh_argv, supervisor_command
+from provision.pdsh import pdsh_argv, pdsh_command, supervisor_command
 from provision.plan import HostPlan, Plan
 
 _HEAD = """\
@@ -39,7 +39,8 @@ hosts={names}
 # Paths from here on are relative: pdsh cannot pass one with a space to ssh.
 cd "$run_dir" || exit 2
 
-control() {{ "$python" -m provision.control "$@"; }}
+# Always in a subshell, which becomes the command: its process id is that of the command, its parent is this script.
+control() {{ exec "$python" -m provision.control "$@"; }}
 
 # Wait for a child to its end, through any number of signals; its exit code is in $status.
 attend() {{
@@ -49,21 +50,28 @@ attend() {{
   ((again == 127)) || status=$again
 }}
 
-interrupts=0 pushing='' workers=()
+# Before there is work, an interrupt ends what is waited for; once there is, it stops the hosts.
+interrupts=0 workers=() stopping=()
+trap 'interrupts=$((interrupts + 1)); kill $(jobs -p) 2>/dev/null' INT TERM HUP
+
 interrupt() {{
   interrupts=$((interrupts + 1))
-  [[ -z $pushing ]] || kill "$pushing" 2>/dev/null
   case $interrupts in
-    # Once they have stopped, let go of hosts that gave no answer: they end by themselves, and are named below.
-    1) {{ control stop .; kill "${{workers[@]}}" 2>/dev/null; }} & ;;
-    2) {{ control stop . --now; kill "${{workers[@]}}" 2>/dev/null; }} & ;;
+    1) stop_hosts & ;;
+    2) stop_hosts --now & ;;
     *)
       echo "not shown to be stopped: $hosts" >&2
       exit 3
       ;;
   esac
+  stopping+=($!)
 }}
-trap interrupt INT TERM HUP
+
+stop_hosts() {{
+  (control stop . "$@")
+  # Let go of hosts that gave no answer: they end by themselves, and are named below.
+  kill "${{workers[@]}}" 2>/dev/null
+}}
 
 # A killed launcher must not leave a job behind: the kernel ends pdsh with this shell, ssh ends with pdsh, and the
 # workers end when their standard input does.
@@ -96,12 +104,12 @@ start_local() {{
 _LOCAL_WITHOUT_PDSH = """\
 
 start_local_without_pdsh() {{
-  local host command={command}
+  local command
   rm -f death_pipe
   mkfifo -m 600 death_pipe
   exec {{death}}<>death_pipe # this shell is its only writer
-  for host in {names}; do
-    setsid sh -c "${{command//%h/$host}}" <death_pipe >&"$events" 2>&1 {{death}}>&- &
+  for command in {commands}; do
+    setsid sh -c "$command" <death_pipe >&"$events" 2>&1 {{death}}>&- &
     workers+=($!)
   done
 }}
@@ -111,31 +119,40 @@ _MAIN = """\
 {require_pdsh}
 # One launcher a run. Whoever still stops an earlier one holds the lock, too.
 exec {{lock}}>lock
-if command -v flock >/dev/null && ! flock --wait 45 "$lock"; then
-  echo "run {run_id} is already under way; stop it with 'shardfleet abort {run_id}'" >&2
-  exit 2
+if command -v flock >/dev/null && ! flock --nonblock "$lock"; then
+  echo "waiting for an earlier start of run {run_id} to end" >&2
+  flock --wait 45 "$lock" &
+  attend $!
+  if ((status != 0 && interrupts == 0)); then
+    echo "run {run_id} is already under way; stop it with 'shardfleet abort {run_id}'" >&2
+    exit 2
+  fi
 fi
-
 ((interrupts == 0)) || exit 130 # nothing has been started
 
 control push . &
-pushing=$!
-attend "$pushing"
-pushing=''
+attend $!
 ((status == 0 || interrupts > 0)) || exit "$status"
-unset HF_TOKEN HUGGING_FACE_HUB_TOKEN # the hosts have it in a file by now; no process needs to carry it around
 
 if ((interrupts == 0)); then
+  trap 'interrupts=$((interrupts + 1))' INT TERM HUP # heeded when everything has been started
   # Whatever the hosts say goes to the watcher, which ends when the last of them has hung up.
   exec {{events}}> >(trap '' INT TERM HUP; exec "$python" -m provision.control watch . "${{display[@]}}")
   watcher=$!
 {start}  exec {{events}}>&-
+  trap interrupt INT TERM HUP
+  if ((interrupts > 0)) || [[ -e aborted ]]; then
+    interrupts=0
+    interrupt
+  fi
 {lease}  attend "$watcher"
 fi
 
 control settle . --interrupts "$interrupts" "${{display[@]}}" &
 attend $!
-exit "$status"
+code=$status
+for stopper in "${{stopping[@]}}"; do attend "$stopper"; done
+exit "$code"
 """
 
 _REQUIRE_PDSH = """
@@ -183,16 +200,16 @@ def render_script(plan: Plan, *, run_dir: Path, python: str) -> str:
     ]
     start = ""
     if remote:
-        command = supervisor_command(plan, plan.remote_python)
+        command = pdsh_command(plan, plan.remote_python)
         parts.append(_REMOTE.format(pdsh=_lines(pdsh_argv(_hosts(remote), command, local=False))))
         start += "  start_remote\n"
     if local:
-        command = supervisor_command(plan, plan.local_python)
+        command = pdsh_command(plan, plan.local_python)
         parts.append(_LOCAL.format(pdsh=_lines(pdsh_argv(_hosts(local), command, local=True))))
         start += "  start_local\n" if remote else _START_LOCAL
     if local and not remote:
-        names = " ".join(host.name for host in local)
-        parts.append(_LOCAL_WITHOUT_PDSH.format(command=shlex.quote(command.replace("%%", "%")), names=names))
+        commands = shlex.join(supervisor_command(plan, plan.local_python, host.name) for host in local)
+        parts.append(_LOCAL_WITHOUT_PDSH.format(commands=commands))
     lease = bool(remote) and plan.options.on_disconnect == "stop" and plan.options.lease_seconds is not None
     parts.append(
         _MAIN.format(

@@ -62,7 +62,7 @@ def without_gaps(data: bytes) -> bytes:
     gigatoken wants every id taken; p50k_base leaves 50256 to `<|endoftext|>`.
     """
     tokens = {int(rank): token for token, rank in (line.split() for line in data.splitlines())}
-    gaps = (i for i in range(len(tokens)) if i not in tokens)
+    gaps = (i for i in range(max(tokens)) if i not in tokens)
     tokens |= {
         i: base64.b64encode(bytes((0xFF, second))) for i, second in zip(gaps, range(0xFF, 0xF7, -1), strict=False)
     }
