@@ -1,22 +1,24 @@
 """`python -m provision.control`: what run_all_hosts.sh calls. Users meet it only there."""
 
 import json
-import signal
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from provision.errors import ProvisionError
-from provision.fleet import on_all
+from provision.fleet import open_channel
+from provision.hosts import Host
 from provision.monitor import ClusterState, run_done
 from provision.push import push_jobs
 from provision.report import summary
 from provision.rundir import RunDirectory
 from provision.settle import Answers, exit_code, left_on_hosts, stop_hosts
-from provision.watch import Style, replay, watch
+from provision.watch import Style, print_line, replay, watch
 from shard.errors import ShardError
 from shard.processes import die_with_parent
 
@@ -43,9 +45,6 @@ def push(run: Path) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def watch_command(run: Path, plain: bool, as_json: bool) -> None:
     """Show what the hosts say, from standard input, until they have all hung up."""
-    # Stays through every Ctrl+C: the drain is what one wants to see then.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     style: Style = "json" if as_json else "live" if sys.stdout.isatty() and not plain else "plain"
     watch(RunDirectory(run), sys.stdin.fileno(), sys.stdout, style)
 
@@ -60,15 +59,20 @@ def lease(run: Path, parent: int) -> None:
     plan = directory.read_plan()
     if plan.options.lease_seconds is None:
         return
-    remote = [host.host for host in plan.hosts if not host.host.is_local]
+    # Each host in a thread of its own: one that does not answer must not keep the others waiting.
+    for host in plan.hosts:
+        if not host.host.is_local:
+            path = f"{plan.job_directory(host.name)}/lease"
+            renewing = (host.host, directory.ssh_config, path, min(60.0, plan.options.lease_seconds / 4))
+            threading.Thread(target=_renew, args=renewing).start()
+
+
+def _renew(host: Host, ssh_config: Path, path: str, pause: float) -> None:
     while True:
-        time.sleep(min(60.0, plan.options.lease_seconds / 4))
+        time.sleep(pause)
         # A host that cannot be reached now is asked again next time; what it does then is its own lease's matter.
-        on_all(
-            remote,
-            directory.ssh_config,
-            lambda channel: channel.put(b"", f"{plan.job_directory(channel.host.name)}/lease"),
-        )
+        with suppress(ProvisionError, OSError), open_channel(host, ssh_config) as channel:
+            channel.put(b"", path)
 
 
 @cli.command()
@@ -77,7 +81,6 @@ def lease(run: Path, parent: int) -> None:
 def stop(run: Path, now: bool) -> None:
     """Stop every host."""
     directory = RunDirectory(run)
-    click.echo(f"stopping every host{' now' if now else ''}…", err=True)
     answers = stop_hosts(directory, directory.read_plan(), now=now)
     for reason in answers.silent.values():
         click.echo(reason, err=True)
@@ -94,11 +97,16 @@ def settle(run: Path, interrupts: int, plain: bool, as_json: bool) -> None:
     state = replay(directory)
     stopped = interrupts > 0 or directory.aborted.exists()
     answers = _answers(directory, state, stopped=stopped)
+    state.lose(answers.quiet)
     code = exit_code(state, answers, stopped=stopped)
     if as_json:
-        click.echo(json.dumps(run_done(state, exit_code=code, left=answers.left, unproven=answers.unproven)))
+        last = json.dumps(run_done(state, exit_code=code, left=answers.left, unproven=answers.unproven))
     else:
-        Console().print(summary(directory, state, answers, code))
+        console = Console()
+        with console.capture() as capture:
+            console.print(summary(directory, state, answers, code))
+        last = capture.get().rstrip("\n")
+    print_line(last, sys.stdout)
     sys.exit(code)
 
 

@@ -23,6 +23,7 @@ _PHASE_STYLES = {
     "incomplete": "red",
     "stopped": "yellow",
     "failed": "bold red",
+    "lost": "bold red",
 }
 
 

@@ -33,6 +33,12 @@ class RemoteError(ProvisionError):
     """A host could not be reached or a command on it failed."""
 
 
+class NotReadyError(ProvisionError):
+    """Hosts that cannot take part as they are: nothing has been started."""
+
+    exit_code = 2
+
+
 class NotProvenStoppedError(ProvisionError):
     """Hosts that could not be shown to be free of this run's processes."""
 

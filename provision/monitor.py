@@ -1,7 +1,7 @@
 """Events → what is known of the cluster (no I/O, no clock)."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from provision.pdsh import LogLine
@@ -44,7 +44,7 @@ class HostState:
 
     @property
     def ended(self) -> bool:
-        return self.phase in {"complete", "incomplete", "stopped", "failed"}
+        return self.phase in {"complete", "incomplete", "stopped", "failed", "lost"}
 
     def rate(self) -> tuple[float, float]:
         """(text bytes, tokens) per second over the last half minute."""
@@ -136,6 +136,7 @@ class ClusterState:
                     host.window.popleft()
             case HostStopping():
                 host.phase, host.reason = "stopping", event.reason
+                self.messages.append(f"{host.name}: stopping: {event.reason}")
             case HostDone():
                 host.phase, host.reason = event.outcome, event.reason
                 if event.reason:
@@ -151,6 +152,12 @@ class ClusterState:
         text_left = (self.plan.bytes - self._source_done - failed) * text_per_byte
         under_way = sum(host.progress.text_bytes for host in self.hosts.values() if host.progress) - self._text_seen
         return max(0.0, (text_left - max(0, under_way)) / rate)
+
+    def lose(self, quiet: Collection[str]) -> None:
+        """Take in which hosts run nothing any more: one that never said so was killed, or cut off."""
+        for host in self.hosts.values():
+            if host.name in quiet and host.phase in {"running", "stopping"}:
+                host.phase, host.reason = "lost", "ended without a last word: killed, or cut off from here"
 
     def unfinished(self) -> Iterator[HostState]:
         """Hosts that have not said that they are done."""

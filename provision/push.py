@@ -43,7 +43,14 @@ def push_jobs(run: RunDirectory) -> None:
     outcomes = on_all([host.host for host in plan.hosts], run.ssh_config, push)
     failed = [str(outcome) for outcome in outcomes.values() if isinstance(outcome, ProvisionError)]
     if failed:
+        reached = [host for host, outcome in outcomes.items() if not isinstance(outcome, ProvisionError)]
+        on_all(reached, run.ssh_config, lambda channel: _remove_secrets(channel, plan.job_directory(channel.host.name)))
         raise RemoteError("\n".join(["not started:", *(f"  {line}" for line in failed)]))
+
+
+def _remove_secrets(channel: Channel, directory: str) -> None:
+    channel.remove(f"{directory}/token")
+    channel.remove(f"{directory}/locations.json")
 
 
 def _take_locations(path: Path) -> dict[str, str]:

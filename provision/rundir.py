@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from shard.job import canonical_json, read_record
 from shard.progress import ordinals_of, ranges_of
 
 SCRIPT_NAME = "run_all_hosts.sh"
+_ENDING_SECONDS = 3.0
+"""How long an earlier start that is just ending is waited for."""
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,17 +86,37 @@ class RunDirectory:
     @contextmanager
     def not_running(self) -> Iterator[None]:
         """Hold the run's lock for a moment. Raises InputError when its script is under way."""
-        descriptor = os.open(self.path / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with self._lock(_ENDING_SECONDS) as held:
+            if not held:
+                raise InputError(
+                    f"run {self.path.name} is already under way; see 'shardfleet status {self.path}', or stop it with "
+                    f"'shardfleet abort {self.path}'"
+                )
             yield
-        except BlockingIOError:
-            raise InputError(
-                f"run {self.path.name} is already under way; see 'shardfleet status {self.path}', or stop it with "
-                f"'shardfleet abort {self.path}'"
-            ) from None
+
+    def wait_until_ended(self, seconds: float) -> bool:
+        """Whether the run's script, and all that it started here, has ended within so many seconds."""
+        with self._lock(seconds) as held:
+            return held
+
+    @contextmanager
+    def _lock(self, seconds: float) -> Iterator[bool]:
+        descriptor = os.open(self.path / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + seconds
+        try:
+            while not (held := _try_lock(descriptor)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            yield held
         finally:
             os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def find_run(name: str) -> RunDirectory:

@@ -41,6 +41,8 @@ cd "$run_dir" || exit 2
 
 # Always in a subshell, which becomes the command: its process id is that of the command, its parent is this script.
 control() {{ exec "$python" -m provision.control "$@"; }}
+# The same for what must come to its end, however many signals come.
+deaf() {{ trap '' INT TERM HUP; control "$@"; }}
 
 # Wait for a child to its end, through any number of signals; its exit code is in $status.
 attend() {{
@@ -51,7 +53,7 @@ attend() {{
 }}
 
 # Before there is work, an interrupt ends what is waited for; once there is, it stops the hosts.
-interrupts=0 workers=() stopping=()
+interrupts=0 workers=() watcher='' stopping=()
 trap 'interrupts=$((interrupts + 1)); kill $(jobs -p) 2>/dev/null' INT TERM HUP
 
 interrupt() {{
@@ -68,6 +70,7 @@ interrupt() {{
 }}
 
 stop_hosts() {{
+  trap '' INT TERM HUP
   (control stop . "$@")
   # Let go of hosts that gave no answer: they end by themselves, and are named below.
   kill "${{workers[@]}}" 2>/dev/null
@@ -134,21 +137,21 @@ control push . &
 attend $!
 ((status == 0 || interrupts > 0)) || exit "$status"
 
+trap 'interrupts=$((interrupts + 1))' INT TERM HUP # heeded when everything has been started
 if ((interrupts == 0)); then
-  trap 'interrupts=$((interrupts + 1))' INT TERM HUP # heeded when everything has been started
   # Whatever the hosts say goes to the watcher, which ends when the last of them has hung up.
-  exec {{events}}> >(trap '' INT TERM HUP; exec "$python" -m provision.control watch . "${{display[@]}}")
+  exec {{events}}> >(deaf watch . "${{display[@]}}")
   watcher=$!
 {start}  exec {{events}}>&-
-  trap interrupt INT TERM HUP
-  if ((interrupts > 0)) || [[ -e aborted ]]; then
-    interrupts=0
-    interrupt
-  fi
-{lease}  attend "$watcher"
+{lease}fi
+trap interrupt INT TERM HUP
+if ((interrupts > 0)) || [[ -e aborted ]]; then
+  interrupts=0
+  interrupt
 fi
 
-control settle . --interrupts "$interrupts" "${{display[@]}}" &
+[[ -z $watcher ]] || attend "$watcher"
+deaf settle . --interrupts "$interrupts" "${{display[@]}}" &
 attend $!
 code=$status
 for stopper in "${{stopping[@]}}"; do attend "$stopper"; done

@@ -25,6 +25,8 @@ class Answers:
     """Commands that still run, by host; hosts with none are left out."""
     silent: Mapping[str, str]
     """Why a host gave no answer."""
+    quiet: frozenset[str]
+    """Hosts on which nothing runs."""
 
     @property
     def proven(self) -> bool:
@@ -55,7 +57,7 @@ def _ask(run: RunDirectory, plan: Plan, verb: Sequence[str], names: Sequence[str
     outcomes = on_all([host.host for host in hosts.values()], run.ssh_config, ask, workers=64)
     left = {host.name: found for host, found in outcomes.items() if isinstance(found, list) and found}
     silent = {host.name: str(error) for host, error in outcomes.items() if isinstance(error, ProvisionError)}
-    return Answers(left, silent)
+    return Answers(left, silent, frozenset(hosts.keys() - left.keys() - silent.keys()))
 
 
 def _left(plan: Plan, host: HostPlan, channel: Channel, verb: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ import msgspec
 
 from provision import __version__
 from provision.channel import Channel
-from provision.errors import ProvisionError, RemoteError
+from provision.errors import NotReadyError, ProvisionError, RemoteError
 from provision.fleet import on_all
 from provision.plan import HostPlan, Plan
 from shard.progress import ordinals_of
@@ -58,10 +58,10 @@ def problems(plan: Plan, surveys: Surveys) -> list[str]:
 
 
 def require_ready(plan: Plan, surveys: Surveys) -> None:
-    """Raise RemoteError, naming every host that cannot take part."""
+    """Raise NotReadyError, naming every host that cannot take part."""
     found = problems(plan, surveys)
     if found:
-        raise RemoteError("\n".join(["not started:", *(f"  {line}" for line in found)]))
+        raise NotReadyError("\n".join(["not started:", *(f"  {line}" for line in found)]))
 
 
 def _ask(plan: Plan, host: HostPlan, channel: Channel) -> Survey:

@@ -1,13 +1,11 @@
 """The watcher of a run: reads what the hosts say, keeps it, shows it."""
 
-import json
 import os
 import selectors
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Literal, TextIO
+from contextlib import ExitStack, contextmanager
+from typing import BinaryIO, Literal, TextIO
 
 import msgspec
 from rich.console import Console
@@ -33,6 +31,19 @@ class _Log(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="lo
     text: str
 
 
+class _Started(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="run_started"):
+    """A start of the launcher."""
+
+    run_id: str
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What every line of the events file has."""
+
+    time: float
+    event: str
+
+
 def watch(run: RunDirectory, descriptor: int, output: TextIO, style: Style) -> None:
     """Fold lines from `descriptor` until all its writers are gone."""
     plan = run.read_plan()
@@ -41,8 +52,9 @@ def watch(run: RunDirectory, descriptor: int, output: TextIO, style: Style) -> N
     started = drawn = saved = time.monotonic()
     known = len(ledger)
     with ExitStack() as stack:
-        keep = stack.enter_context(run.events.open("ab", buffering=0))
-        keep.write(json.dumps({"time": time.time(), "event": "run_started", "run_id": plan.run_id}).encode() + b"\n")
+        keep = stack.enter_context(run.events.open("ab+", buffering=0))
+        _end_line(keep)
+        keep.write(_stamped(_Started(run_id=plan.run_id)))
         show = _show(output, style, stack)
         for line in _lines(descriptor):
             now = time.monotonic()
@@ -72,15 +84,26 @@ def replay(run: RunDirectory) -> ClusterState:
         return state
     with run.events.open(encoding="utf-8", errors="replace") as events:
         for line in events:
-            found = json.loads(line) if line.startswith("{") and line.endswith("}\n") else {}
-            if found.get("event") == "run_started":
+            try:
+                found = msgspec.json.decode(line, type=_Kept)
+            except msgspec.DecodeError:
+                continue  # the last word of a watcher that was killed
+            if found.event == "run_started":
                 state = ClusterState(state.plan)
-            elif found and found.get("event") != "log":
-                state.apply(parse_line(line), float(found["time"]))
+            elif found.event != "log":
+                state.apply(parse_line(line), found.time)
     return state
 
 
-def _stamped(event: AnyEvent | LogLine) -> bytes:
+def _end_line(file: BinaryIO) -> None:
+    """End the line that a killed watcher left without its end."""
+    if file.seek(0, os.SEEK_END) > 0:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def _stamped(event: AnyEvent | LogLine | _Started) -> bytes:
     record: object = _Log(host=event.host, text=event.text) if isinstance(event, LogLine) else event
     fields = msgspec.to_builtins(record)
     return msgspec.json.encode({"time": round(time.time(), 3), **fields}) + b"\n"
@@ -117,11 +140,11 @@ class _Plain:
     def line(self, state: ClusterState, event: AnyEvent | LogLine, kept: bytes) -> None:
         if state.messages:
             for message in state.messages:
-                _print(message, self._output)
+                print_line(message, self._output)
             state.messages.clear()
 
     def draw(self, state: ClusterState, elapsed: float) -> None:
-        _print(plain_line(state, elapsed), self._output)
+        print_line(plain_line(state, elapsed), self._output)
 
 
 class _Json:
@@ -133,7 +156,7 @@ class _Json:
         self._output = output
 
     def line(self, state: ClusterState, event: AnyEvent | LogLine, kept: bytes) -> None:
-        _print(kept.decode().rstrip("\n"), self._output)
+        print_line(kept.decode().rstrip("\n"), self._output)
 
     def draw(self, state: ClusterState, elapsed: float) -> None:
         """Figures are in the events."""
@@ -145,13 +168,15 @@ class _Live:
     every = _DRAW_SECONDS
 
     def __init__(self, output: TextIO, stack: ExitStack) -> None:
+        self._output = output
         self._live = stack.enter_context(live(Console(file=output)))
 
     def line(self, state: ClusterState, event: AnyEvent | LogLine, kept: bytes) -> None:
         """Drawn with the next picture."""
 
     def draw(self, state: ClusterState, elapsed: float) -> None:
-        self._live.update(dashboard(state, elapsed), refresh=True)
+        with _perhaps_unread(self._output):
+            self._live.update(dashboard(state, elapsed), refresh=True)
 
 
 def _show(output: TextIO, style: Style, stack: ExitStack) -> _Plain | _Json | _Live:
@@ -160,10 +185,17 @@ def _show(output: TextIO, style: Style, stack: ExitStack) -> _Plain | _Json | _L
     return _Live(output, stack) if style == "live" else _Plain(output)
 
 
-def _print(text: str, output: TextIO) -> None:
-    try:
+def print_line(text: str, output: TextIO) -> None:
+    """Print, whether or not anyone reads any more: a run does not hang on its audience."""
+    with _perhaps_unread(output):
         output.write(f"{text}\n")
         output.flush()
-    except BrokenPipeError:
-        # Nobody reads any more; the run goes on, and its events are in the file.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _perhaps_unread(output: TextIO) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        # A pipe that nobody reads, a terminal that was closed; the events are in the file.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())

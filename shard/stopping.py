@@ -10,7 +10,7 @@ from shard.errors import JobError
 from shard.job import Job, read_record
 from shard.processes import Process, cookie, end_all, is_alive, with_cookie
 from shard.stops import NOW_SIGNAL
-from shard.store import directories_of, remove_unfinished
+from shard.store import remove_leftovers
 from shard.supervisor import PID_FILE, remove_secrets
 
 _KILL_AFTER_GRACE_SECONDS = 10.0
@@ -45,7 +45,7 @@ def stop(job_directory: Path, *, now: bool) -> list[Process]:
             _wait_for_end(supervisor, 1.0)
     left = end_all(_cookie(job_directory), grace_seconds=grace)
     if job is not None and not left:
-        remove_unfinished(directories_of(job), job.units)
+        remove_leftovers(job)
         remove_secrets(job_directory)
     return left
 

@@ -3,9 +3,10 @@
 import fcntl
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -89,6 +90,18 @@ def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
         for path in directory.glob(".[0-9]*.tmp"):
             if path.name.split(".")[1] in stems:
                 path.unlink(missing_ok=True)
+
+
+def remove_leftovers(job: Job) -> None:
+    """Remove temporary files and scratch of a job at which nobody works, unless another run is at work in its place."""
+    directories = directories_of(job)
+    for directory in directories.values():
+        with suppress(FileNotFoundError), (directory / _LOCK_FILE).open("rb") as lock:
+            # Other hosts of this run may share the directory; their units are others.
+            if not _try_lock(lock.fileno(), fcntl.LOCK_EX) and _holder(lock.fileno()) != job.run_id:
+                return
+    remove_unfinished(directories, job.units)
+    shutil.rmtree(scratch_of(job, directories), ignore_errors=True)
 
 
 def _lock(directory: Path, split: Split, job: Job) -> int:

@@ -71,6 +71,8 @@ def remove_secrets(job_directory: Path) -> None:
     """Remove what was sent for the length of the run only."""
     for name in SECRET_FILES:
         (job_directory / name).unlink(missing_ok=True)
+    for unfinished in job_directory.glob(".shardfleet-*"):  # files whose sending was cut short
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager

@@ -75,14 +75,14 @@ class UnitWriter:
         records: dict[Split, ShardRecord] = {}
         for split, directory in self._directories.items():
             file = self._files[split]
+            index = index_bytes(file.lengths, self._job.tokenizer.dtype)
             with disk_full_named(file.temporary):
                 os.fsync(file.descriptor)
-            os.close(file.descriptor)
-            file.descriptor = -1
-            index = index_bytes(file.lengths, self._job.tokenizer.dtype)
-            write_atomic(directory / f"{self._unit.stem}.idx", index)
-            file.temporary.replace(directory / f"{self._unit.stem}.bin")
-            fsync_directory(directory)
+                os.close(file.descriptor)
+                file.descriptor = -1
+                write_atomic(directory / f"{self._unit.stem}.idx", index)
+                file.temporary.replace(directory / f"{self._unit.stem}.bin")
+                fsync_directory(directory)
             records[split] = ShardRecord(
                 version=FORMAT_VERSION,
                 unit=self._unit.ordinal,
@@ -101,8 +101,10 @@ class UnitWriter:
             )
         for split in reversed(SPLITS):
             directory = self._directories[split]
-            write_atomic(directory / f"{self._unit.stem}.json", canonical_json(records[split]))
-            fsync_directory(directory)
+            path = directory / f"{self._unit.stem}.json"
+            with disk_full_named(path):
+                write_atomic(path, canonical_json(records[split]))
+                fsync_directory(directory)
         return records
 
     def discard(self) -> None:

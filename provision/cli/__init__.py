@@ -1,5 +1,6 @@
 """The command `shardfleet`: the only place that parses arguments, prints and exits."""
 
+import os
 import sys
 
 import click
@@ -28,7 +29,9 @@ def main() -> None:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
-        sys.exit(130)
+        sys.stdout.flush()
+        # Not sys.exit, which would wait for the threads that wait for hosts.
+        os._exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -22,14 +22,19 @@ from shard.report import Report
 from shard.verify import verify as verify_directories
 
 
+_LAUNCHER_ENDS_SECONDS = 10.0
+
+
 @click.command()
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(run: str, as_json: bool) -> None:
     """Show how far RUN is: a run directory, or a run id under runs/."""
     directory = find_run(run)
+    answers = left_on_hosts(directory, directory.read_plan())
+    # Read after the hosts were asked: who runs nothing any more has said so by now, or never will.
     state = replay(directory)
-    answers = left_on_hosts(directory, state.plan)
+    state.lose(answers.quiet)
     if as_json:
         facts = run_done(state, exit_code=-1, left=answers.left, unproven=answers.unproven)
         del facts["exit_code"]
@@ -54,6 +59,9 @@ def abort(run: str, now: bool) -> None:
     plan = directory.read_plan()
     directory.aborted.touch()
     answers = stop_hosts(directory, plan, now=now)
+    if answers.proven and not directory.wait_until_ended(_LAUNCHER_ENDS_SECONDS):
+        # Its launcher may just have been starting the hosts when they were asked.
+        answers = stop_hosts(directory, plan, now=now)
     for name, commands in answers.left.items():
         click.echo(f"{name}: still running: {'; '.join(commands)}", err=True)
     for reason in answers.silent.values():

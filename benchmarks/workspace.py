@@ -1,0 +1,72 @@
+"""Where a benchmark works: corpora made once and kept, jobs made anew."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measure import run_quietly
+
+_OWNER = "bench"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Parquet files in a directory, which is also the repository `bench/<name>` of a Hub server."""
+
+    directory: Path
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(str(path) for path in self.directory.glob("*.parquet"))
+
+    @property
+    def repo(self) -> str:
+        return f"{_OWNER}/{self.directory.name}"
+
+    @property
+    def text_bytes(self) -> int:
+        facts = json.loads((self.directory / "corpus.json").read_text())
+        return int(facts["text_bytes"])
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A directory on the disk that is to be measured."""
+
+    directory: Path
+    data: Path | None
+    """Real documents to make corpora from; None for what this machine has."""
+
+    @property
+    def hub_root(self) -> Path:
+        """What a Hub server serves."""
+        return self.directory / "corpora"
+
+    def corpus(self, megabytes: int, files: int) -> Corpus:
+        """A corpus of so much text; made in another process, so that this one stays small."""
+        source = "own" if self.data is None else f"{abs(hash(str(self.data))):x}"
+        directory = self.hub_root / _OWNER / f"c{megabytes}x{files}-{source}"
+        if not (directory / "corpus.json").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            more = () if self.data is None else ("--data", str(self.data))
+            run_quietly("-m", "benchmarks.corpus", str(directory), "--mb", str(megabytes), "--files", str(files), *more)
+        return Corpus(directory)
+
+    def nothing(self, files: int) -> Corpus:
+        """Files of one short document each."""
+        directory = self.hub_root / _OWNER / f"one-document-x{files}"
+        if not (directory / "corpus.json").exists():
+            run_quietly("-m", "benchmarks.corpus", str(directory), "--one-document", "--files", str(files))
+        return Corpus(directory)
+
+    def job(self, corpus: Corpus, *, ranks: int, tokenizer: str, endpoint: str | None = None) -> Path:
+        """A job over a corpus, from its files or from a Hub server. Returns the directory above job/ and out/."""
+        directory = self.directory / "jobs" / f"{corpus.directory.name}-{ranks}-{'hub' if endpoint else 'files'}"
+        shutil.rmtree(directory, ignore_errors=True)
+        hub = () if endpoint is None else ("--endpoint", endpoint, "--repo", corpus.repo)
+        run_quietly(
+            *("-m", "benchmarks.jobs", str(directory), str(corpus.directory)),
+            *("--ranks", str(ranks), "--tokenizer", tokenizer, *hub),
+        )
+        return directory

@@ -1,0 +1,183 @@
+"""The rules of docs and design that no type checker sees: who may import whom, and what may print."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+
+SHARED = {
+    # Plain data types: what plan, job, events and reports are made of.
+    "shard.job": "*",
+    "shard.progress": "*",
+    "shard.records": "*",
+    "shard.errors": "*",
+    "shard.report": "*",
+    "shard.survey": {"Survey"},
+    # Pure proof over reports.
+    "shard.coverage": {"report_of"},
+    # Small helpers without state.
+    "shard.disk": {"write_atomic"},
+    "shard.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
+    # The catalog looks into the first file with the very code that will read all of them.
+    "shard.source": {"files"},
+    "shard.source.hub": {"HubFile"},
+    "shard.source.parquet": {"open_parquet", "require_text_column"},
+    "shard.source.spanfile": {"SpanFile"},
+    # What a tokenizer is: its size, its end of document.
+    "shard.tokenizer.hf": {"HfReference"},
+    "shard.tokenizer.ranks": {"RANK_FILES", "RankFile", "TiktokenReference", "by_sha256"},
+    "shard.tokenizer.raw_bytes": {"EOD_ID", "VOCAB_SIZE"},
+    # `shardfleet verify DIR`, on this machine.
+    "shard.verify": {"verify"},
+}
+"""Module of shard → names that the launcher may import from it. None of them runs a worker."""
+
+DOORS = {
+    "anyio": {"provision/hubserver/"},
+    "awkward": {"shard/tokenizer/fast.py"},
+    "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
+    "cryptography": {"provision/ssh.py"},
+    "fsspec": {"provision/catalog.py", "shard/source/files.py"},
+    "gigatoken": {"shard/tokenizer/fast.py"},
+    "httpx2": {"provision/catalog_hub.py", "shard/source/"},
+    "huggingface_hub": {
+        *("provision/card.py", "provision/catalog_hub.py", "provision/push.py", "provision/tokenizers.py"),
+        "shard/source/",
+    },
+    "numpy": {"shard/"},
+    "paramiko": {"provision/ssh.py", "provision/known_hosts.py", "provision/ssh_proxy.py"},
+    # rank.py sets the number of Arrow's threads.
+    "pyarrow": {"shard/source/", "shard/rank.py"},
+    "requests": {"provision/tokenizers.py"},
+    "rich": {
+        *("provision/display.py", "provision/report.py", "provision/watch.py", "provision/control.py"),
+        "provision/cli/",
+    },
+    "stamina": {"shard/source/patience.py", "shard/rank.py"},
+    "starlette": {"provision/hubserver/"},
+    "tiktoken": {"provision/tokenizers.py", "shard/tokenizer/ranks.py"},
+    "tokenizers": {"shard/tokenizer/hf.py"},
+    "uvicorn": {"provision/hubserver/"},
+    "xxhash": {"shard/split.py"},
+    # Records, everywhere.
+    "msgspec": {"provision/", "shard/"},
+}
+"""Third-party library → files and directories that may import it."""
+
+
+def sources(package: str) -> Iterator[tuple[str, ast.Module]]:
+    """(path from the repository's root, syntax tree) of every module of a package."""
+    for path in sorted((_REPOSITORY / package).rglob("*.py")):
+        yield path.relative_to(_REPOSITORY).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, str | None, int]]:
+    """(module, name or None, line) of every import below a node."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import; packages are named in full here"
+            yield from ((node.module or "", alias.name, node.lineno) for alias in node.names)
+
+
+def test_worker_never_imports_launcher() -> None:
+    """shard runs on hosts that know nothing of the launcher, so it never imports provision."""
+    found = [
+        f"{path}:{line} imports {module}"
+        for path, tree in sources("shard")
+        for module, _, line in imports(tree)
+        if module.partition(".")[0] == "provision"
+    ]
+    assert found == []
+
+
+def test_launcher_imports_only_what_is_shared() -> None:
+    """provision takes from shard the plain data types and pure helpers listed above, and nothing that works."""
+    found = [
+        f"{path}:{line} imports {name or 'all'} of {module}"
+        for path, tree in sources("provision")
+        for module, name, line in imports(tree)
+        if module.partition(".")[0] == "shard"
+        and not (SHARED.get(module) == "*" or (name is not None and name in SHARED.get(module, ())))
+    ]
+    assert found == []
+
+
+def test_list_of_shared_names_is_not_longer_than_needed() -> None:
+    """Every module and name on the list is imported by the launcher: a permission nobody uses is withdrawn."""
+    used = {(module, name) for _, tree in sources("provision") for module, name, _ in imports(tree)}
+    modules = {module for module, _ in used}
+    unused = [
+        f"{module}: {name}"
+        for module, names in SHARED.items()
+        for name in (["*"] if names == "*" else sorted(names))
+        if (module not in modules if name == "*" else (module, name) not in used)
+    ]
+    assert unused == []
+
+
+@pytest.mark.parametrize("package", ["provision", "shard"])
+def test_libraries_enter_through_their_doors(package: str) -> None:
+    """Each third-party library is imported by the modules named above and by no other."""
+    own = {"provision", "shard"}
+    found = []
+    for path, tree in sources(package):
+        for module, _, line in imports(tree):
+            top = module.partition(".")[0]
+            if top in own or top in sys.stdlib_module_names:
+                continue
+            if not any(path == door or (door.endswith("/") and path.startswith(door)) for door in DOORS.get(top, ())):
+                found.append(f"{path}:{line} imports {top}")
+    assert found == []
+
+
+@pytest.mark.parametrize("package", ["provision", "shard"])
+def test_nothing_prints(package: str) -> None:
+    """Output goes through click, rich, logging or the outbox; nothing calls print()."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources(package)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert found == []
+
+
+def test_imports_stand_at_the_top() -> None:
+    """No import hides in a function, where it would hide a cycle; the hub server is optional and the exception."""
+    found = [
+        f"{path}: {function.name} imports {module}"
+        for package in ("provision", "shard")
+        for path, tree in sources(package)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for module, _, _ in imports(function)
+    ]
+    assert found == ["provision/cli/tools.py: serve imports provision.hubserver"]
+
+
+def test_modules_are_short() -> None:
+    """One idea per file: none grows past 360 lines (near 250 one looks for the second idea)."""
+    found = [
+        f"{path.relative_to(_REPOSITORY)}: {lines} lines"
+        for package in ("provision", "shard")
+        for path in sorted((_REPOSITORY / package).rglob("*.py"))
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 360
+    ]
+    assert found == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    """Every module begins with a docstring, except those that only start a program."""
+    found = [
+        path
+        for package in ("provision", "shard")
+        for path, tree in sources(package)
+        if ast.get_docstring(tree) is None and not path.endswith("__main__.py")
+    ]
+    assert found == []
