@@ -21,7 +21,6 @@ from shard.records import DIRECTORY_FILE
 from shard.report import Report
 from shard.verify import verify as verify_directories
 
-
 _LAUNCHER_ENDS_SECONDS = 10.0
 
 

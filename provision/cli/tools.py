@@ -7,7 +7,7 @@ import click
 
 from provision.errors import InputError
 from provision.hosts import read_hosts
-from provision.inventory import render_hosts
+from provision.inventory import Form, render_hosts
 
 
 @click.command()
@@ -16,10 +16,16 @@ from provision.inventory import render_hosts
 @click.option(
     "--format", "form", type=click.Choice(["ansible", "deepspeed", "pdsh"]), default="pdsh", show_default=True
 )
-def hosts(hosts_file: Path, default_slots: int | None, form: str) -> None:
+@click.option(
+    "--ssh-config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="OpenSSH client config that the Ansible inventory is to name.",
+)
+def hosts(hosts_file: Path, default_slots: int | None, form: Form, ssh_config: Path | None) -> None:
     """Print hosts.txt in the form of another tool."""
     read = read_hosts(hosts_file, default_slots=default_slots)
-    click.echo(render_hosts(read, form), nl=False)  # type: ignore[arg-type]
+    click.echo(render_hosts(read, form, ssh_config=ssh_config), nl=False)
 
 
 @click.group()
