@@ -1,7 +1,7 @@
 """One unit: source → tokenizer → split → writer, each stage running ahead of the next."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from shard.batch import TextBatch, TokenBatch
@@ -44,8 +44,8 @@ class Workplace:
     tokenizer: Tokenizer
     directories: Directories
     scratch: Scratch
-    locations: Mapping[str, str]
-    """Where source files lie, as far as the launcher has resolved them, by path."""
+    locations: dict[str, str]
+    """Where source files on the Hub lie, as far as the launcher or this rank has resolved them, by path."""
     counters: Counters
 
 
@@ -79,7 +79,7 @@ def write_unit(place: Workplace, unit: Unit) -> Written:
     text_bytes = 0
     writer = UnitWriter(job, unit, place.directories, place.rank)
     try:
-        with open_unit(job.dataset, unit, job.options, place.scratch, place.locations.get(unit.path)) as opened:
+        with open_unit(job.dataset, unit, job.options, place.scratch, place.locations) as opened:
             texts = RunAhead(opened.texts, depth=_AHEAD)
             encoded = RunAhead(_encode(place, texts), depth=_AHEAD)
             with stages(texts, encoded):

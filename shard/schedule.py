@@ -43,7 +43,8 @@ class UnitQueue:
 
     def failed(self, ordinal: int, *, retryable: bool) -> tuple[int, bool]:
         """Put a unit back, or aside. Returns the number of the attempt that failed, and whether that was the last."""
-        _, unit = self._running.pop(ordinal)
+        rank, unit = self._running.pop(ordinal)
+        self._last_path.pop(rank, None)  # or this rank would go on with the same file, and take it first again
         self._failures[ordinal] += 1
         attempt = self._failures[ordinal]
         last = not retryable or attempt >= self._attempts

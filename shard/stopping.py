@@ -14,6 +14,7 @@ from shard.store import remove_leftovers
 from shard.supervisor import PID_FILE, remove_secrets
 
 _KILL_AFTER_GRACE_SECONDS = 10.0
+_KILL_NOW_SECONDS = 3.0
 
 
 def left_of(job_directory: Path) -> list[Process]:
@@ -39,7 +40,7 @@ def stop(job_directory: Path, *, now: bool) -> list[Process]:
     supervisor = _supervisor(job_directory)
     if supervisor is not None and is_alive(supervisor):
         _signal(supervisor, NOW_SIGNAL if now else signal.SIGTERM)
-        _wait_for_end(supervisor, grace + _KILL_AFTER_GRACE_SECONDS)
+        _wait_for_end(supervisor, _KILL_NOW_SECONDS if now else grace + _KILL_AFTER_GRACE_SECONDS)
         if is_alive(supervisor):
             _signal(supervisor, signal.SIGKILL)
             _wait_for_end(supervisor, 1.0)

@@ -28,15 +28,16 @@ class OpenUnit:
 
 @contextmanager
 def open_unit(
-    dataset: Dataset, unit: Unit, options: Options, scratch: Scratch, location: str | None = None
+    dataset: Dataset, unit: Unit, options: Options, scratch: Scratch, locations: dict[str, str]
 ) -> Iterator[OpenUnit]:
     """Open a unit's source file; closed on leaving. Raises SourceError.
 
-    `location` is where the Hub's bytes lie, if that is known already: it saves a resolve.
+    `locations` is where the Hub's files lie, as far as known, by path: each saves a resolve. What is learnt is added,
+    for the other parts of the file.
     """
     where = f"{dataset.name}/{unit.path}"
     with ExitStack() as stack:
-        source, prefetch = _open_file(dataset, unit, options, scratch, location, stack)
+        source, prefetch = _open_file(dataset, unit, options, scratch, locations, stack)
         file = open_parquet(source, where=where)
         stack.callback(file.close)
         require_text_column(file, dataset.text_column, where=where)
@@ -46,14 +47,14 @@ def open_unit(
 
 
 def _open_file(
-    dataset: Dataset, unit: Unit, options: Options, scratch: Scratch, location: str | None, stack: ExitStack
+    dataset: Dataset, unit: Unit, options: Options, scratch: Scratch, locations: dict[str, str], stack: ExitStack
 ) -> tuple[Any, Callable[[RowGroups], None]]:
     """What pyarrow reads from, and what to call once the wanted bytes are known."""
     if dataset.kind == "hub" and options.fetch == "download":
         return scratch.fetch(dataset, unit, options), _nothing
     if dataset.kind == "hub":
-        hub_file = HubFile(dataset, unit, options, location)
-        stack.callback(hub_file.close)
+        hub_file = HubFile(dataset, unit, options, locations.get(unit.path))
+        stack.callback(_close_and_remember, hub_file, unit, locations)
         return _span_file(hub_file.fetch, unit, options, stack)
     fs, root = files.filesystem(dataset.root)
     path = f"{root.rstrip('/')}/{unit.path}"
@@ -69,6 +70,12 @@ def _open_file(
         return data
 
     return _span_file(fetch, unit, options, stack)
+
+
+def _close_and_remember(file: HubFile, unit: Unit, locations: dict[str, str]) -> None:
+    file.close()
+    if file.location is not None:
+        locations[unit.path] = file.location
 
 
 def _span_file(

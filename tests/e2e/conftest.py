@@ -11,7 +11,7 @@ from tests.support.jobs import write_corpus
 
 @pytest.fixture(scope="session")
 def hub_directory(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> Path:
-    """400 real documents in 24 Parquet files, each one unit that takes one request, as a Hub serves them."""
+    """400 real documents in 24 Parquet files, each one unit that takes two requests, as a Hub serves them."""
     directory = tmp_path_factory.mktemp("hub")
     write_corpus(directory / DATASET, documents, files=24)
     return directory
@@ -21,6 +21,13 @@ def hub_directory(tmp_path_factory: pytest.TempPathFactory, documents: list[str]
 def ssh_fleet(tmp_path: Path, hub_directory: Path) -> Iterator[Fleet]:
     """Two hosts reached over ssh, two ranks each."""
     with running_fleet(tmp_path, hub_directory, {"alpha": 2, "beta": 2}) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def pair_fleet(tmp_path: Path, hub_directory: Path) -> Iterator[Fleet]:
+    """Two hosts reached over ssh, one rank each."""
+    with running_fleet(tmp_path, hub_directory, {"alpha": 1, "beta": 1}) as fleet:
         yield fleet
 
 

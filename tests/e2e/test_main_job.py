@@ -5,7 +5,6 @@ written comes from tests.support.oracle, which shares no code with the worker.
 """
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.fleet import DATASET, Fleet, count, running_fleet
+from tests.support.jobs import write_corpus
 from tests.support.oracle import (
     Documents,
     Encode,
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.ssh
 
 HOSTS = {"alpha": 2, "beta": 2}
 RATE = "5%"
-SECRET = "hf_ThisIsTheSecretOfTheTest"  # noqa: S105
+SECRET = "hf_ThisIsTheSecretOfTheTest"
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def test_each_file_cost_one_resolve(main_run: MainRun) -> None:
 
 
 def test_json_is_events_and_totals(main_run: MainRun) -> None:
-    """With --json every line is an object with an event, and the last is run_done with the totals of what is on disk."""
+    """With --json every line is an event, and the last is run_done with the totals of what is on disk."""
     events = [json.loads(line) for line in main_run.done.stdout.splitlines()]
     assert all("event" in event for event in events)
     done, wanted = events[-1], main_run.expected
@@ -305,3 +305,214 @@ def files_with(needle: bytes, fleet: Fleet) -> list[str]:
     """Files under the working directory and every home that hold these bytes."""
     places = [fleet.directory, Path(fleet.environment["HOME"]), *fleet.homes.values()]
     return sorted({f"{place}/{name}" for place in places for name, data in tree_of(place).items() if needle in data})
+
+
+# From here on: other ways to run the same job, each into directories of its own on one fleet.
+
+SMALL = "team/small"
+PRIVATE = "team/private"
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    tmp_path_factory: pytest.TempPathFactory, sample: Path, documents: list[str], vocabulary: Vocabulary
+) -> Iterator[Fleet]:
+    """Two hosts and a Hub with three datasets: the sample, a small one, and a small one that is private."""
+    small = [*documents[:50], None, "", "<|endoftext|>", "a<|endoftext|>b", documents[0], *documents[50:60]]
+    for name in (SMALL, PRIVATE):
+        if not (sample / name).exists():
+            write_corpus(sample / name, small, files=3, group_rows=5)
+    (sample / PRIVATE / ".hub.json").write_text(json.dumps({"private": True, "tokens": [SECRET]}))
+    with running_fleet(tmp_path_factory.mktemp("others"), sample, {"alpha": 1, "beta": 1}) as running:
+        with_cache(running, vocabulary)
+        yield running
+
+
+def into(name: str) -> tuple[str, ...]:
+    """Options for output directories of one test's own."""
+    return ("--output-dir", f"~/{name} shards", "--holdout-dir", f"~/{name} holdout")
+
+
+def found_in(fleet: Fleet, name: str) -> dict[str, Documents]:
+    return all_written(fleet, f"{name} shards", f"{name} holdout")
+
+
+def bytes_in(fleet: Fleet, name: str) -> dict[str, bytes]:
+    """Payloads and indexes of all hosts, by split and name."""
+    return {
+        f"{split}/{path.name}": path.read_bytes()
+        for split, found in directories(fleet, f"{name} shards", f"{name} holdout").items()
+        for directory in found
+        for path in directory.glob("[0-9]*.[bi][id][nx]")
+    }
+
+
+def test_expired_locations_are_resolved_again(fleet: Fleet, sample: Path, vocabulary: Vocabulary) -> None:
+    """Locations that expire, or are refused, in the middle of the run cost one more resolve each, and no document."""
+    before = resolves(fleet)
+    files = sorted(f"{DATASET}/{path.relative_to(sample / DATASET)}" for path in (sample / DATASET).rglob("*.parquet"))
+    running = fleet.start(*options(vocabulary, "0.1%"), *into("expiry"), "--plain")
+    running.wait_for(lambda events: count(events, "host_started") == 2)
+    refused = {"kind": "status", "where": "cdn", "status": 403, "path": files[5]}
+    # The launcher's location of the first file was handed to its host; ranks need longer to start than this takes.
+    fleet.hub.arm({"kind": "expire"}, refused)
+    assert running.wait() == 0, running.text
+    asked = {path: number - before.get(path, 0) for path, number in resolves(fleet).items() if path in files}
+    assert asked == {**dict.fromkeys(files, 1), files[0]: 2, files[5]: 2}
+    texts = documents_of(sample / DATASET)
+    assert found_in(fleet, "expiry") == expected(texts, vocabulary.encode, eod=vocabulary.eod, rate="0.1%")
+
+
+def test_download_gives_the_same_bytes(fleet: Fleet, vocabulary: Vocabulary) -> None:
+    """--fetch download and other spans in flight give the payloads and indexes of streaming, and leave no scratch."""
+    for name, how in (("stream", ("--spans-in-flight", "1")), ("download", ("--fetch", "download"))):
+        done = fleet.launch(*options(vocabulary), *into(name), "--dataset", SMALL, *how, "--unit-size", "60kB")
+        assert done.returncode == 0, done.stderr
+    assert len(bytes_in(fleet, "stream")) > 4 * 3
+    assert bytes_in(fleet, "download") == bytes_in(fleet, "stream")
+    scratch = [
+        path for found in directories(fleet, "download shards").values() for d in found for path in d.glob(".s*-*")
+    ]
+    assert scratch == []
+
+
+def test_four_byte_tokens(fleet: Fleet, sample: Path, tmp_path: Path) -> None:
+    """A vocabulary over 65,536 is written as uint32, with its own end-of-document token, and verifies."""
+    try:
+        large = ranks(tmp_path / "cl100k", "cl100k_base", 100257)
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    with_cache(fleet, large)
+    done = fleet.launch(*options(large), *into("large"), "--dataset", SMALL)
+    assert done.returncode == 0, done.stderr
+    assert token_dtype(directories(fleet, "large shards")["train"][0]) == "uint32"
+    texts = documents_of(sample / SMALL)
+    assert found_in(fleet, "large") == expected(texts, large.encode, eod=100257, rate=RATE)
+    checked = fleet.call("verify", last_run(done))
+    assert checked.returncode == 0, checked.stdout
+
+
+def last_run(done: "subprocess.CompletedProcess[str]") -> str:
+    """The run id that launch names."""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("run ")]
+    return line.split()[1].rstrip(":")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "eod", "rate", "seed"),
+    [
+        (("--eod", "none", "--holdout-rate", "0.25"), None, "0.25", 0),
+        (("--eod", "10", "--holdout-seed", "9", "--holdout-rate", "25%"), 10, "25%", 9),
+    ],
+    ids=["no end", "another end and seed"],
+)
+def test_bytes_and_ends(
+    fleet: Fleet, sample: Path, arguments: tuple[str, ...], eod: int | None, rate: str, seed: int
+) -> None:
+    """`bytes` writes UTF-8 and 256; --eod, --holdout-rate and --holdout-seed do what they say."""
+    name = f"bytes {eod} {rate.rstrip('%')}"
+    done = fleet.launch("--json", *into(name), "--dataset", SMALL, *arguments)
+    assert done.returncode == 0, done.stderr
+    wanted = expected(documents_of(sample / SMALL), bytes_encode, eod=eod, rate=rate, seed=seed)
+    assert found_in(fleet, name) == wanted
+    assert last_object(done)["dropped"] == 2
+
+
+def test_overwrite_replaces(fleet: Fleet, sample: Path) -> None:
+    """--overwrite puts the new shards in the place of those of another fingerprint, and leaves none of the old."""
+    arguments = (*into("again"), "--dataset", SMALL)
+    first = fleet.launch(*arguments, "--unit-size", "20kB")
+    refused = fleet.launch(*arguments, "--holdout-rate", "0.5")
+    assert (first.returncode, refused.returncode) == (0, 2), refused.stderr
+    assert len(bytes_in(fleet, "again")) > 4 * 3
+    replaced = fleet.launch(*arguments, "--holdout-rate", "0.5", "--overwrite")
+    assert replaced.returncode == 0, replaced.stderr
+    assert len(bytes_in(fleet, "again")) == 4 * 3
+    assert found_in(fleet, "again") == expected(documents_of(sample / SMALL), bytes_encode, eod=256, rate="0.5")
+    checked = fleet.call("verify", last_run(replaced))
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_hosts_have_directories_of_their_own(fleet: Fleet, sample: Path, tmp_path: Path) -> None:
+    """output_dir of hosts.txt wins for its host; a run directory with a space does; the script alone does the run."""
+    hosts = fleet.directory / "other hosts.txt"
+    hosts.write_text(f"alpha 1 output_dir='{tmp_path}/al pha' holdout_dir=~/kept\nbeta 2\n")
+    arguments = ("--hosts", str(hosts), "--run-dir", "my runs/a run", *into("own"), "--dataset", SMALL)
+    arguments = (*arguments, "--holdout-rate", "0")
+    planned = fleet.run(*fleet.argv("script", *arguments))
+    assert planned.returncode == 0, planned.stderr
+    done = fleet.run("./run_all_hosts.sh", "--json")
+    assert done.returncode == 0, done.stderr
+    assert last_object(done)["units_committed"] == 3
+    places = {
+        "train": [tmp_path / "al pha", fleet.homes["beta"] / "own shards"],
+        "holdout": [fleet.homes["alpha"] / "kept", fleet.homes["beta"] / "own holdout"],
+    }
+    assert all(list(place.glob("*.bin")) for found in places.values() for place in found)
+    wanted = expected(documents_of(sample / SMALL), bytes_encode, eod=256, rate="0")
+    assert {split: written(found) for split, found in places.items()} == wanted
+    assert (fleet.directory / "my runs/a run/plan.json").is_file()
+
+
+def test_token_goes_to_hosts_and_nowhere_else(fleet: Fleet, sample: Path) -> None:
+    """A private dataset: the token reaches the hosts in a file for the owner's eyes, and is gone at the end.
+
+    During the run it stands in no argument of any process, in no worker's environment, and in no other file.
+    """
+    fleet.environment["HF_TOKEN"] = SECRET
+    fleet.hub.arm({"kind": "stall", "where": "cdn", "path": f"{PRIVATE}/*", "seconds": 2.0, "times": None})
+    try:
+        running = fleet.start(*into("private"), "--dataset", PRIVATE, "--plain")
+        running.wait_for(lambda events: count(events, "host_started") == 2)
+        tokens = [path for home in fleet.homes.values() for path in (home / ".shardfleet").rglob("token")]
+        assert sorted(files_with(SECRET.encode(), fleet)) == sorted(map(str, tokens))
+        assert [(path.read_text(), path.stat().st_mode & 0o777) for path in tokens] == [(SECRET, 0o600)] * 2
+        processes = fleet.processes()
+        assert len(processes) > 4
+        assert [process for process in processes if SECRET in " ".join(process.argv)] == []
+        workers = [process for process in processes if " shard ra" in " ".join(process.argv) or "run" in process.argv]
+        assert len(workers) >= 2
+        assert [process for process in workers if SECRET.encode() in environment(process.pid)] == []
+        fleet.hub.clear()
+        assert running.wait() == 0, running.text
+    finally:
+        fleet.hub.clear()
+        del fleet.environment["HF_TOKEN"]
+    assert files_with(SECRET.encode(), fleet) == []
+    assert len(found_in(fleet, "private")["train"]) > 50
+
+
+def environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""  # it has ended
+
+
+def test_plan_touches_nothing(fleet: Fleet) -> None:
+    """`plan` shows hosts, units and space, and leaves no file on launcher or hosts."""
+    places = {**fleet.homes, "launcher": fleet.directory}
+    before = {name: set(tree_of(place)) for name, place in places.items()}
+    done = fleet.run(*fleet.argv("plan", *into("planned"), "--dataset", SMALL))
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("alpha", "beta", "units", "free", "Files over 256 MiB"))
+    assert {name: set(tree_of(place)) for name, place in places.items()} == before
+
+
+def test_unreachable_host_starts_nothing(fleet: Fleet) -> None:
+    """A host that cannot be reached is named before anything is started, with exit 2."""
+    hosts = fleet.directory / "with a dead host.txt"
+    hosts.write_text("alpha 1\nnowhere.invalid 1\n")
+    done = fleet.launch("--hosts", str(hosts), *into("dead"), "--dataset", SMALL)
+    assert done.returncode == 2
+    assert "not started:" in done.stderr
+    assert "nowhere.invalid" in done.stderr
+    assert not (fleet.homes["alpha"] / "dead shards").exists()
+
+
+def test_interpreter_that_is_not_there(fleet: Fleet) -> None:
+    """A --remote-python that a host does not have is refused, naming host, path and remedy."""
+    done = fleet.launch("--remote-python", "~/no/python", *into("bare"), "--dataset", SMALL)
+    assert done.returncode == 2
+    assert "alpha: no ~/no/python there" in done.stderr
+    assert "--remote-python" in done.stderr

@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import secrets
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -50,6 +52,28 @@ class Seen:
         return f"{self.pid} {' '.join(self.argv)[:160]}"
 
 
+class Terminal:
+    """The far end of a launcher's terminal; what is shown there is copied to a file."""
+
+    def __init__(self, descriptor: int, output: Path) -> None:
+        self.descriptor = descriptor
+        self._hung_up = threading.Event()
+        self._reader = threading.Thread(target=self._copy, args=(output,), daemon=True)
+        self._reader.start()
+
+    def hang_up(self) -> None:
+        """Close it, as when its window is closed or the connection lost."""
+        self._hung_up.set()
+        self._reader.join()
+
+    def _copy(self, output: Path) -> None:
+        with output.open("wb", buffering=0) as file, suppress(OSError):  # an error when nobody writes there any more
+            while not self._hung_up.is_set():
+                if select.select([self.descriptor], [], [], 0.05)[0]:
+                    file.write(os.read(self.descriptor, 1 << 16))
+        os.close(self.descriptor)
+
+
 @dataclass
 class Running:
     """A launcher under way, in a session of its own, its output in a file."""
@@ -57,6 +81,7 @@ class Running:
     process: "subprocess.Popen[bytes]"
     output: Path
     _events: "_Events"
+    terminal: "Terminal | None" = None
 
     @property
     def pid(self) -> int:
@@ -74,6 +99,11 @@ class Running:
     def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
         """A signal to the whole process group, as a terminal sends it."""
         os.killpg(self.process.pid, number)
+
+    def type(self, keys: bytes) -> None:
+        """Press keys at its terminal."""
+        assert self.terminal is not None
+        os.write(self.terminal.descriptor, keys)
 
     def events(self) -> list[Event]:
         """What the hosts have said since it was started."""
@@ -143,31 +173,33 @@ class Fleet:
             timeout=timeout,
         )
 
-    def start(self, *args: str) -> Running:
+    def start(self, *args: str, terminal: bool = False) -> Running:
         """`shardfleet launch`, not waited for."""
-        return self.begin(self.argv("launch", *args))
+        return self.begin(self.argv("launch", *args), terminal=terminal)
 
-    def start_script(self, *args: str) -> Running:
+    def start_script(self, *args: str, terminal: bool = False) -> Running:
         """`./run_all_hosts.sh` alone, planned and written before."""
         written = self.run(*self.argv("script", *args))
         assert written.returncode == 0, written.stderr
-        return self.begin(["./run_all_hosts.sh", "--plain"])
+        return self.begin(["./run_all_hosts.sh"], terminal=terminal)
 
-    def begin(self, argv: list[str]) -> Running:
-        """Any launcher, not waited for, in a session of its own."""
+    def begin(self, argv: list[str], *, terminal: bool = False) -> Running:
+        """Any launcher, not waited for, in a session of its own; with a `terminal`, in the foreground of that."""
         output = self.directory / f"output-{len(self.started)}.txt"
         events = _Events(self.directory / "runs")
+        far, near = os.openpty() if terminal else (-1, os.open(os.devnull, os.O_RDONLY))
         with output.open("wb") as file:
             process = subprocess.Popen(
-                argv,
+                ["setsid", "--ctty", *argv] if terminal else argv,
                 cwd=self.directory,
                 env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
+                stdin=near,
+                stdout=near if terminal else file,
+                stderr=near if terminal else file,
+                start_new_session=not terminal,
             )
-        running = Running(process, output, events)
+        os.close(near)
+        running = Running(process, output, events, Terminal(far, output) if terminal else None)
         self.started.append(running)
         return running
 
@@ -253,6 +285,14 @@ class Fleet:
         """From now on every answer of the Hub's content server takes so long."""
         self.hub.arm({"kind": "stall", "where": "cdn", "seconds": seconds, "times": None})
 
+    def hold_after(self, units: int) -> None:
+        """The Hub lets about so many units through and then answers nothing more: work is under way until `fast`."""
+        self.hub.arm(
+            # A unit takes two requests: footer and text.
+            {"kind": "stall", "where": "cdn", "seconds": 0.05, "times": 2 * units},
+            {"kind": "stall", "where": "cdn", "seconds": 3600.0, "times": None},
+        )
+
     def fast(self) -> None:
         """The Hub answers at once again."""
         self.hub.clear()
@@ -286,7 +326,7 @@ def running_fleet(
             environment=_environment(home, hub.endpoint, mark),
             hub=hub,
             loopback=loopback,
-            options=("--dataset", DATASET, "--tokenizer", "bytes", *dirs, *ssh, *options),
+            options=("--dataset", DATASET, "--tokenizer", "bytes", "--holdout-rate", "2%", *dirs, *ssh, *options),
             base=mark,
             mark=mark,
         )
@@ -337,6 +377,8 @@ def _kill_all(fleet: Fleet) -> None:
                 os.kill(process.pid, signal.SIGKILL)
     for running in fleet.started:
         running.process.wait()
+        if running.terminal is not None:
+            running.terminal.hang_up()
 
 
 class _Events:

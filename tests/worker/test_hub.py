@@ -80,7 +80,7 @@ def repo(hub: RunningHub, served: Path, documents: list[str]) -> Repository:
 
 
 def read(dataset: Dataset, unit: Unit, scratch: Path, options: Options = QUICK) -> list[str]:
-    with open_unit(dataset, unit, options, Scratch(scratch)) as opened:
+    with open_unit(dataset, unit, options, Scratch(scratch), {}) as opened:
         return [document.decode() for batch in opened.texts for document in documents_of(batch)]
 
 
@@ -111,7 +111,7 @@ def test_a_part_reads_its_own_bytes(repo: Repository, tmp_path: Path) -> None:
 
 def test_an_expired_location_is_asked_for_again(repo: Repository, tmp_path: Path) -> None:
     """When the location runs out between two requests, one more resolve is made and nothing fails or waits."""
-    with open_unit(repo.dataset, repo.unit, QUICK, Scratch(tmp_path)):
+    with open_unit(repo.dataset, repo.unit, QUICK, Scratch(tmp_path), {}):
         pass
     file = HubFile(repo.dataset, repo.unit, QUICK)
     file.fetch(0, 10)
@@ -188,7 +188,7 @@ def test_patience_ends(fault: dict[str, Any], repo: Repository, tmp_path: Path) 
 
 def test_another_etag_is_another_file(repo: Repository, tmp_path: Path) -> None:
     """When the ETag changes between two requests for a file, its bytes are not mixed."""
-    with open_unit(repo.dataset, repo.unit, QUICK, Scratch(tmp_path)):
+    with open_unit(repo.dataset, repo.unit, QUICK, Scratch(tmp_path), {}):
         pass
     file = HubFile(repo.dataset, repo.unit, QUICK)
     file.fetch(0, 10)
@@ -201,12 +201,12 @@ def test_another_etag_is_another_file(repo: Repository, tmp_path: Path) -> None:
 
 def test_another_etag_in_the_midst_of_reading(repo: Repository, tmp_path: Path) -> None:
     """The same, through pyarrow: the error is the one that was raised, not one about Parquet."""
-    with open_unit(repo.dataset, repo.unit, QUICK, Scratch(tmp_path)) as opened:
+    with open_unit(repo.dataset, repo.unit, QUICK, Scratch(tmp_path), {}) as opened:
         pass
     repo.hub.arm({"kind": "etag", "path": repo.where})  # strikes the footer; the spans then have the true one
     with (
         pytest.raises(SourceChangedError, match="changed while it was read"),
-        open_unit(repo.dataset, repo.unit, QUICK, Scratch(tmp_path)) as opened,
+        open_unit(repo.dataset, repo.unit, QUICK, Scratch(tmp_path), {}) as opened,
     ):
         list(opened.texts)
 
@@ -273,7 +273,7 @@ def test_download(repo: Repository, tmp_path: Path) -> None:
     scratch = Scratch(tmp_path / "scratch")
     found = []
     for unit in (first, second):
-        with open_unit(repo.dataset, unit, Options(fetch="download"), scratch) as opened:
+        with open_unit(repo.dataset, unit, Options(fetch="download"), scratch, {}) as opened:
             found += [document.decode() for batch in opened.texts for document in documents_of(batch)]
     assert repo.rows == found
     assert repo.counts() == (1, 1)
@@ -319,3 +319,14 @@ def test_download_survives_faults_that_pass(fault: dict[str, Any], repo: Reposit
         repo.dataset, repo.unit, tmp_path / "scratch", Options(fetch="download", retry_seconds=60.0)
     )
     assert repo.hub.stats()["faults_left"] == 0
+
+
+def test_parts_of_one_file_on_a_rank_cost_one_resolve(repo: Repository, tmp_path: Path) -> None:
+    """A rank that does several parts of a file asks once where the file lies."""
+    locations: dict[str, str] = {}
+    rows = 0
+    for unit in hub_units(repo.dataset, parts=3):
+        with open_unit(repo.dataset, unit, QUICK, Scratch(tmp_path), locations) as opened:
+            rows += sum(batch.rows for batch in opened.texts)
+    assert len(repo.rows) == rows
+    assert repo.counts()[0] == 1

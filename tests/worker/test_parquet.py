@@ -57,7 +57,7 @@ def documents_in(batches: list[TextBatch]) -> list[bytes]:
 
 
 def opened(root: Path | str, unit: Unit, scratch: Path) -> tuple[RowGroups, list[bytes]]:
-    with open_unit(files_dataset(root), unit, QUICK, Scratch(scratch)) as found:
+    with open_unit(files_dataset(root), unit, QUICK, Scratch(scratch), {}) as found:
         return found.groups, documents_in(list(found.texts))
 
 

@@ -98,12 +98,13 @@ def test_a_rank_stays_with_its_file() -> None:
 
 
 def test_a_failed_unit_comes_last() -> None:
-    """What failed is tried again after the others."""
-    queue = UnitQueue(UNITS[:3], attempts=2)
-    first = queue.next_for(0)
-    assert first is not None
-    queue.failed(first.ordinal, retryable=True)
-    order = []
-    while (unit := queue.next_for(0)) is not None:
-        order.append(unit.ordinal)
-    assert order == [1, 2, 0]
+    """What failed is tried again after the others, by the rank that has its file open too."""
+    for units, expected in ((UNITS[:3], [1, 2, 0]), (UNITS[::PARTS], [3, 6, 9, 0])):
+        queue = UnitQueue(units, attempts=2)
+        first = queue.next_for(0)
+        assert first is not None
+        queue.failed(first.ordinal, retryable=True)
+        order = []
+        while (unit := queue.next_for(0)) is not None:
+            order.append(unit.ordinal)
+        assert expected == order

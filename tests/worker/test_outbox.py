@@ -1,0 +1,84 @@
+"""shard/outbox.py in processes whose standard output is as bad as it gets."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shard.progress import Note, Progress, decode
+
+EVENTS = 3000
+_PROGRAM = """
+import sys
+from pathlib import Path
+from shard.outbox import Outbox
+from shard.progress import Note, Progress
+outbox = Outbox(Path(sys.argv[1]))
+for number in range(int(sys.argv[2])):
+    outbox.put(Note(host="h", text=f"{number} " + "x" * 500))
+outbox.put(Progress(host="h", units_done=1, units_failed=0, documents=0, tokens=0, text_bytes=0, retries=0,
+                    seconds=0.0, ranks=[]))
+outbox.close(timeout=0.5)
+"""
+
+
+def command(directory: Path, events: int = EVENTS) -> list[str]:
+    return [sys.executable, "-c", _PROGRAM, str(directory), str(events)]
+
+
+def numbers(lines: list[bytes]) -> list[int]:
+    events = [decode(line) for line in lines]
+    return [int(event.text.split()[0]) for event in events if isinstance(event, Note)]
+
+
+def test_whoever_listens_hears_all(tmp_path: Path) -> None:
+    """Events go out in order, and to the file; progress goes out, and to a file of its own."""
+    done = subprocess.run(command(tmp_path, 500), capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.splitlines()
+    assert list(range(500)) == numbers(lines)
+    assert isinstance(decode(lines[-1]), Progress)
+    assert lines[:-1] == (tmp_path / "events.jsonl").read_bytes().splitlines()
+    assert lines[-1] == (tmp_path / "progress.json").read_bytes().strip()
+
+
+def test_nobody_reads(tmp_path: Path) -> None:
+    """A reader that has stopped reading blocks nobody: the file has every event, and the process ends."""
+    reading, writing = os.pipe()
+    done = subprocess.run(command(tmp_path), stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    os.close(writing)
+    os.close(reading)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert list(range(EVENTS)) == numbers((tmp_path / "events.jsonl").read_bytes().splitlines())
+
+
+def test_the_reader_is_gone(tmp_path: Path) -> None:
+    """So does a reader that has gone away."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command(tmp_path), stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert list(range(EVENTS)) == numbers((tmp_path / "events.jsonl").read_bytes().splitlines())
+
+
+def test_an_output_that_does_not_block(tmp_path: Path) -> None:
+    """Where somebody has made the output non-blocking, lines still come whole."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(command(tmp_path, 900), stdout=writing, stderr=subprocess.PIPE) as process:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as out:
+            assert list(range(900)) == numbers(out.read().splitlines())
+        assert process.wait(60) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A disk without room for the events keeps none of them from going out."""
+    (tmp_path / "events.jsonl").symlink_to("/dev/full")
+    done = subprocess.run(command(tmp_path, 300), capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert list(range(300)) == numbers(done.stdout.splitlines())
