@@ -21,9 +21,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.contenders import CONTENDERS, PEAK_MOST_BYTES, TARGETS, Contender, Setting, Target, Task  # noqa: E402
-from benchmarks.measure import BenchmarkError, Usage, measure, serving  # noqa: E402
-from benchmarks.workspace import Workspace  # noqa: E402
+from benchmarks.contenders import CONTENDERS, PEAK_MOST_BYTES, TARGETS, Contender, Setting, Target, Task
+from benchmarks.measure import BenchmarkError, Usage, measure, serving
+from benchmarks.workspace import Workspace
 
 
 @dataclass
@@ -46,6 +46,12 @@ class Measured:
     def rates(self) -> list[float]:
         """Text bytes per second of every run, without the time that the same takes over nothing."""
         return [self.text_bytes / (usage.seconds - self.startup_seconds) for usage in self.runs]
+
+    @property
+    def cpu_rates(self) -> list[float]:
+        """The same by processor time: what others do on the machine, and waiting, do not count."""
+        startup = statistics.median(usage.cpu_seconds for usage in self.startups)
+        return [self.text_bytes / (usage.cpu_seconds - startup) for usage in self.runs]
 
     @property
     def whole_rates(self) -> list[float]:
@@ -96,29 +102,32 @@ def _tokens(job: Path) -> int:
     return int(progress["tokens"])
 
 
-def ratio(target: Target, measured: dict[str, Measured]) -> list[float]:
-    """One ratio a round, of runs that were made one after the other."""
+def ratios(target: Target, measured: dict[str, Measured]) -> dict[str, list[float]]:
+    """One ratio a round, of runs that were made one after the other; and by processor time."""
     above, below = measured[target.above], measured[target.below]
     if target.of == "peak":
-        return [above.peak_bytes / below.peak_bytes]
-    return [a / b for a, b in zip(above.rates, below.rates, strict=True)]
+        return {"ratios": [above.peak_bytes / below.peak_bytes]}
+    return {
+        "ratios": [a / b for a, b in zip(above.rates, below.rates, strict=True)],
+        "cpu_ratios": [a / b for a, b in zip(above.cpu_rates, below.cpu_rates, strict=True)],
+    }
 
 
 def table(measured: dict[str, Measured]) -> Table:
-    shown = Table(title="medians (least to most)")
-    for column in ("contender", "MB/s of text", "with start-up", "M tokens/s", "start-up", "CPU", "peak memory"):
-        shown.add_column(column, justify="left" if column == "contender" else "right")
+    shown = Table(title="MB/s of text: median (least to most)")
+    for column in ("", "MB/s", "by CPU", "whole", "M tokens/s", "start-up", "peak MB"):
+        shown.add_column(column, justify="right" if column else "left", no_wrap=True)
     for name, one in measured.items():
         rates = [rate / 1e6 for rate in one.rates]
         tokens = one.tokens / one.text_bytes * statistics.median(rates)
         shown.add_row(
-            f"{name}\n[dim]{one.contender.what}",
+            name,
             f"{statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})",
+            f"{statistics.median(one.cpu_rates) / 1e6:.0f}",
             f"{statistics.median(one.whole_rates) / 1e6:.0f}",
             f"{tokens:.1f}" if one.tokens else "",
             f"{one.startup_seconds:.2f} s",
-            f"{statistics.median(usage.cpu_seconds for usage in one.runs):.1f} s",
-            f"{one.peak_bytes / 1e6:.0f} MB",
+            f"{one.peak_bytes / 1e6:.0f}",
         )
     return shown
 
@@ -128,11 +137,11 @@ def verdicts(measured: dict[str, Measured]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for target in TARGETS:
         if target.above in measured and target.below in measured:
-            values = ratio(target, measured)
-            median = statistics.median(values)
+            values = ratios(target, measured)
+            median = statistics.median(values["ratios"])
             met = (target.least is None or median >= target.least) and (target.most is None or median <= target.most)
             judged = target.least is not None or target.most is not None
-            found.append(asdict(target) | {"ratios": values, "median": median, "met": met if judged else None})
+            found.append(asdict(target) | values | {"median": median, "met": met if judged else None})
     ranks = {name: one.peak_bytes for name, one in measured.items() if one.full.jobs}
     if ranks:
         largest = max(ranks, key=lambda name: ranks[name])
@@ -146,13 +155,17 @@ def verdicts(measured: dict[str, Measured]) -> list[dict[str, Any]]:
 def _said(verdict: dict[str, Any]) -> str:
     mark = {True: "met", False: "MISSED", None: "for comparison"}[verdict["met"]]
     if verdict["of"] == "peak bytes":
-        return f"peak memory of {verdict['above']}: {verdict['median'] / 1e6:.0f} MB, below {verdict['most'] / 1e6:.0f}: {mark}"
-    what = f"{verdict['above']} / {verdict['below']}" + (" (peak memory)" if verdict["of"] == "peak" else "")
-    bound = (
-        f"at least {verdict['least']}" if verdict["least"] else f"at most {verdict['most']}" if verdict["most"] else ""
-    )
+        peak, most = verdict["median"] / 1e6, verdict["most"] / 1e6
+        return f"{mark}: peak memory of {verdict['above']}: {peak:.0f} MB, to be below {most:.0f}"
+    if verdict["of"] == "peak":
+        return (
+            f"{mark}: peak memory of {verdict['above']} / {verdict['below']}: {verdict['median']:.2f}, "
+            f"to be at most {verdict['most']}"
+        )
     values = verdict["ratios"]
-    return f"{what}: {verdict['median']:.2f} ({min(values):.2f} to {max(values):.2f}) {bound}: {mark}"
+    said = f"{mark}: {verdict['above']} / {verdict['below']}: {verdict['median']:.2f}"
+    said += f" ({min(values):.2f} to {max(values):.2f}; by CPU {statistics.median(verdict['cpu_ratios']):.2f})"
+    return said if verdict["least"] is None else f"{said}, to be at least {verdict['least']}"
 
 
 def _machine(cores: tuple[int, ...]) -> dict[str, Any]:

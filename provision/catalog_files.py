@@ -1,17 +1,17 @@
 """Catalog of a directory on this machine or behind any fsspec URL."""
 
 import hashlib
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from provision.catalog import Catalog, DatasetSpec, SourceFile, choose, parquet_only
+from provision.catalog import LOOKED_INTO, Catalog, DatasetSpec, SourceFile, choose, has_text_column, parquet_only
 from provision.errors import CatalogError
 from shard.errors import SourceError
 from shard.job import Dataset
 from shard.source import files
-from shard.source.parquet import open_parquet, require_text_column
 
 
 def files_catalog(spec: DatasetSpec) -> Catalog:
@@ -29,7 +29,10 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
         raise CatalogError(f"{spec.name}: cannot be listed: {error}") from error
     if not listed:
         raise CatalogError(f"{spec.name}: no such directory, or an empty one")
-    relative = {str(PurePosixPath(path).relative_to(base)): path for path in listed if "/." not in f"/{path}"}
+    if base in listed:
+        raise CatalogError(f"{spec.name}: a file; give its directory, and --include {base.rpartition('/')[2]}")
+    relative = {path.removeprefix(base).lstrip("/"): path for path in listed}
+    relative = {path: full for path, full in relative.items() if "/." not in f"/{path}"}  # hidden ones are no data
     chosen_by = f" matches --include {' '.join(spec.include)}" if spec.include else ""
     paths = parquet_only(choose(list(relative), spec.include), where=spec.name, chosen_by=chosen_by)
     try:
@@ -41,7 +44,7 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
             )
             for path in paths
         )
-        _require_column(fs, relative[paths[0]], spec, where=f"{spec.name}/{paths[0]}", size=sources[0].size)
+        _look_for_column(fs, relative, sources, spec)
     except OSError as error:
         raise CatalogError(f"{spec.name}: cannot be read: {error}") from error
     revision = hashlib.sha256(msgspec.json.encode(sources)).hexdigest()
@@ -49,15 +52,12 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
     return Catalog(dataset, sources)
 
 
-def _require_column(fs: Any, path: str, spec: DatasetSpec, *, where: str, size: int) -> None:
-    if size == 0:
-        return  # a damaged first file is the worker's to report, with the rest done
-    with fs.open(path) as file:
-        try:
-            parquet = open_parquet(file, where=where)
-        except SourceError:
-            return
-        try:
-            require_text_column(parquet, spec.text_column, where=where)
-        except SourceError as error:
-            raise CatalogError(str(error)) from error
+def _look_for_column(fs: Any, relative: Mapping[str, str], sources: Sequence[SourceFile], spec: DatasetSpec) -> None:
+    """Look for the text column in the first file that can be opened. Raises CatalogError when it has none."""
+    for source in [source for source in sources if source.size][:LOOKED_INTO]:
+        with fs.open(relative[source.path]) as file:
+            try:
+                if has_text_column(file, spec.text_column, where=f"{spec.name}/{source.path}"):
+                    return
+            except SourceError as error:
+                raise CatalogError(str(error)) from error

@@ -1,7 +1,7 @@
 """Catalog of a dataset on the Hub: resolved to a commit once, listed once."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 
 import httpx2
 import huggingface_hub
@@ -17,12 +17,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from provision.card import CardConfig, chosen_config, configs_of
-from provision.catalog import Catalog, DatasetSpec, SourceFile, choose, parquet_only
+from provision.catalog import LOOKED_INTO, Catalog, DatasetSpec, SourceFile, choose, has_text_column, parquet_only
 from provision.errors import CatalogError
 from shard.errors import SourceError
 from shard.job import Dataset, Options, Unit
 from shard.source.hub import HubFile
-from shard.source.parquet import open_parquet, require_text_column
 from shard.source.spanfile import SpanFile
 
 _FOOTER_BYTES = 64 << 10
@@ -51,14 +50,12 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
         configs = _card_configs(api, spec, revision) if "README.md" in listed else ()
     if not listed:
         raise CatalogError(f"{spec.name}: holds no file at {revision[:12]}")
-    config = chosen_config(configs, spec.config, where=spec.name)
-    globs = spec.include or (config.globs if config is not None else ())
-    if spec.include and config is not None and spec.config is not None:
-        candidates = choose(list(listed), config.globs)
-    else:
-        candidates = list(listed)
+    # --include alone speaks of the whole repository; beside --config, of that configuration's files.
+    config = chosen_config(configs, spec.config, where=spec.name) if spec.config or not spec.include else None
+    candidates = choose(list(listed), config.globs if config is not None else ())
+    globs = (*(config.globs if config is not None else ()), *spec.include)
     chosen_by = f" matches {' '.join(globs)}" if globs else ""
-    paths = parquet_only(choose(candidates, globs), where=spec.name, chosen_by=chosen_by)
+    paths = parquet_only(choose(candidates, spec.include), where=spec.name, chosen_by=chosen_by)
     dataset = Dataset(
         kind="hub",
         name=spec.name,
@@ -68,8 +65,8 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
         endpoint=endpoint,
     )
     files = tuple(_source_file(listed[path]) for path in paths)
-    notes = config.notes if config is not None and not spec.include else ()
-    return Catalog(dataset, files, notes, _probe(dataset, files[0]))
+    notes = config.notes if config is not None else ()
+    return Catalog(dataset, files, notes, _look_for_column(dataset, files))
 
 
 def _source_file(item: RepoFile) -> SourceFile:
@@ -82,23 +79,27 @@ def _card_configs(api: huggingface_hub.HfApi, spec: DatasetSpec, revision: str) 
     return configs_of(huggingface_hub.DatasetCard.load(path, ignore_metadata_errors=True))
 
 
-def _probe(dataset: Dataset, file: SourceFile) -> dict[str, str]:
-    """Look for the text column in the first file. Returns where it lies, which cost a resolve."""
-    unit = Unit(ordinal=0, path=file.path, size=file.size, content_id=file.content_id)
-    source = HubFile(dataset, unit, Options(retry_seconds=60.0))
-    where = f"{dataset.name}/{file.path}"
-    span_file = SpanFile(source.fetch, file.size, in_flight=1)
-    try:
-        if file.size:
-            span_file.keep_tail(_FOOTER_BYTES)
-            parquet = open_parquet(span_file, where=where)
-            require_text_column(parquet, dataset.text_column, where=where)
-    except SourceError as error:
-        raise CatalogError(str(error)) from error
-    finally:
-        span_file.close()
-        source.close()
-    return {file.path: source.location} if source.location is not None else {}
+def _look_for_column(dataset: Dataset, files: Sequence[SourceFile]) -> dict[str, str]:
+    """Look for the text column in the first file that can be opened. Returns where the files lie that it cost to see.
+
+    Raises CatalogError when there is no such column, or the files cannot be had.
+    """
+    locations: dict[str, str] = {}
+    for file in [file for file in files if file.size][:LOOKED_INTO]:
+        unit = Unit(ordinal=0, path=file.path, size=file.size, content_id=file.content_id)
+        source = HubFile(dataset, unit, Options(retry_seconds=60.0))
+        with closing(source), closing(SpanFile(source.fetch, file.size, in_flight=1)) as span_file:
+            try:
+                span_file.keep_tail(_FOOTER_BYTES)
+                found = has_text_column(span_file, dataset.text_column, where=f"{dataset.name}/{file.path}")
+            except SourceError as error:
+                raise CatalogError(str(error)) from error
+            finally:
+                if source.location is not None:
+                    locations[file.path] = source.location
+        if found:
+            break
+    return locations
 
 
 @contextmanager

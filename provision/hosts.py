@@ -65,7 +65,7 @@ class Host:
             raise HostsFileError(f"'port={self.port}': a port is from 1 to 65535; write 'port=22'")
         for key, value in (("output_dir", self.output_dir), ("holdout_dir", self.holdout_dir)):
             if value is not None:
-                _check_directory(key, value)
+                check_directory(key, value)
 
     @property
     def is_local(self) -> bool:
@@ -209,7 +209,8 @@ def _integer(key: str, text: str) -> int:
     return int(text)
 
 
-def _check_directory(key: str, value: str) -> None:
+def check_directory(key: str, value: str) -> None:
+    """Raise HostsFileError unless the path means the same place wherever a host's processes start."""
     if _CONTROL.search(value):
         raise HostsFileError(f"{key}={value!r}: holds a control character; choose another directory")
     if not value.startswith(("/", "~/")):

@@ -1,5 +1,6 @@
 """What the user asks for → a plan in its run directory, with its script."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from provision.catalog import Catalog, DatasetSpec
 from provision.catalog_files import files_catalog
 from provision.catalog_hub import hub_catalog
 from provision.errors import InputError
-from provision.hosts import Host, read_hosts
+from provision.hosts import Host, check_directory, read_hosts
 from provision.plan import Plan, assigned, make_plan
 from provision.rundir import SCRIPT_NAME, RunDirectory
 from provision.script import render_script
@@ -63,8 +64,8 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
     part are in `surveys`; whether that matters is the caller's to say.
     """
     hosts = read_hosts(request.hosts_file, default_slots=request.default_slots)
-    if request.output_dir == request.holdout_dir:
-        raise InputError(f"--output-dir and --holdout-dir are both {request.output_dir!r}")
+    check_directory("--output-dir", request.output_dir)
+    check_directory("--holdout-dir", request.holdout_dir)
     tokenizer = fetch_tokenizer(request.tokenizer, eod=request.eod)
     say(f"listing {request.dataset.name}…")
     catalog = list_dataset(request.dataset)
@@ -85,6 +86,9 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
         )
     except JobError as error:
         raise InputError(str(error)) from error
+    for host in plan.hosts:
+        if host.output_dir == host.holdout_dir:
+            raise InputError(f"{host.name}: shards and holdout would both go to {host.output_dir!r}")
     run = RunDirectory(run_dir or request.run_dir or Path("runs") / plan.run_id)
     run.make()
     write_ssh_config(run.ssh_config, hosts, user_config=request.ssh_config)
@@ -104,7 +108,8 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
 
 def list_dataset(spec: DatasetSpec) -> Catalog:
     """A directory if there is one of that name, a URL if it looks like one, else a dataset on the Hub."""
-    if "://" in spec.name or Path(spec.name).expanduser().is_dir() or spec.name.startswith(("/", "./", "../", "~")):
+    # Not Path.is_dir(), which raises for a name that is too long.
+    if "://" in spec.name or spec.name.startswith(("/", "./", "../", "~")) or os.path.isdir(spec.name):  # noqa: PTH112
         return files_catalog(spec)
     return hub_catalog(spec)
 
@@ -115,13 +120,13 @@ def write_run(prepared: Prepared) -> Path:
     Raises InputError when the run is under way.
     """
     run, plan = prepared.run, prepared.plan
+    script = render_script(plan, run_dir=run.path, python=sys.executable)
     with run.not_running():
         run.write_plan(plan)
         if plan.tokenizer.file is not None:
             write_atomic(run.tokenizer / plan.tokenizer.file, prepared.tokenizer.data)
         if prepared.catalog.locations:
             write_atomic(run.locations, canonical_json(prepared.catalog.locations), mode=0o600)
-        script = render_script(plan, run_dir=run.path, python=sys.executable)
         write_atomic(run.script, script.encode(), mode=0o755)
     copy = Path.cwd() / SCRIPT_NAME
     if copy != run.script:

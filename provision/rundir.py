@@ -122,6 +122,7 @@ def _try_lock(descriptor: int) -> bool:
 def find_run(name: str) -> RunDirectory:
     """A run directory by its path, or by run id under `runs/`. Raises InputError when it is neither."""
     for candidate in (Path(name), Path("runs") / name):
-        if (candidate / "plan.json").exists():
+        # Not Path.exists(), which raises for a name that is too long or out of reach.
+        if os.path.exists(candidate / "plan.json"):  # noqa: PTH110
             return RunDirectory(candidate)
     raise InputError(f"{name}: no run directory (no plan.json in it, nor in runs/{name})")

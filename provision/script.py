@@ -176,7 +176,7 @@ _START_LOCAL = """\
 
 _LEASE = """\
   # Hosts that do not hear from us for long take us for gone.
-  control lease . --parent $$ &
+  deaf lease . --parent $$ &
 """
 
 

@@ -8,7 +8,6 @@ import msgspec
 
 from shard.errors import ShardError, VerificationError
 from shard.job import Job, read_record
-from shard.rank import run_rank
 from shard.stopping import left_of, stop
 from shard.supervisor import run_host
 from shard.survey import survey
@@ -42,6 +41,9 @@ def run(job_directory: Path) -> None:
 @click.option("--parent", type=int, required=True, help="Process id of the supervisor.")
 def rank(job_directory: Path, rank: int, link: int, parent: int) -> None:
     """One rank (started by the supervisor)."""
+    # Here: it loads the Parquet reader and the tokenizer, which would keep every 'stop' and 'left' waiting.
+    from shard.rank import run_rank
+
     sys.exit(run_rank(job_directory, rank, link, parent))
 
 

@@ -20,6 +20,7 @@ from shard.records import DIRECTORY_FILE, ShardRecord, Split, directory_record, 
 _LOCK_FILE = ".shardfleet.lock"
 _LOCK_WAIT_SECONDS = 10.0
 _OURS = re.compile(r"\d{6,}\.(bin|idx|json)|\.\d{6,}\..*\.tmp")
+_UNFINISHED = re.compile(r"\.(\d{6,}|dataset)\..*\.tmp")
 
 Directories = dict[Split, Path]
 
@@ -95,13 +96,24 @@ def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
 def remove_leftovers(job: Job) -> None:
     """Remove temporary files and scratch of a job at which nobody works, unless another run is at work in its place."""
     directories = directories_of(job)
-    for directory in directories.values():
+    for split, directory in directories.items():
         with suppress(FileNotFoundError), (directory / _LOCK_FILE).open("rb") as lock:
-            # Other hosts of this run may share the directory; their units are others.
-            if not _try_lock(lock.fileno(), fcntl.LOCK_EX) and _holder(lock.fileno()) != job.run_id:
-                return
-    remove_unfinished(directories, job.units)
-    shutil.rmtree(scratch_of(job, directories), ignore_errors=True)
+            if _try_lock(lock.fileno(), fcntl.LOCK_EX):
+                _clear(directory, job)
+            elif _holder(lock.fileno()) == job.run_id:
+                # Other hosts of the run share the directory; their units are others.
+                remove_unfinished({split: directory}, job.units)
+                shutil.rmtree(scratch_of(job, directories), ignore_errors=True)
+
+
+def _clear(directory: Path, job: Job) -> None:
+    """Remove temporary files of any unit (it may be another host's by now) and scratch of any host of the run; the
+    caller holds the directory's lock alone."""
+    for path in directory.iterdir():
+        if _UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+        elif path.name.startswith(f".scratch-{job.run_id}-"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _lock(directory: Path, split: Split, job: Job) -> int:
@@ -126,6 +138,7 @@ def _share_lock(descriptor: int, directory: Path, split: Split, job: Job) -> Non
     while time.monotonic() < deadline:
         if _try_lock(descriptor, fcntl.LOCK_EX):
             _adopt(directory, split, job)
+            _clear(directory, job)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, job.run_id.encode(), 0)
             # Lets go for a moment, in which another run may come in: its name is found then.

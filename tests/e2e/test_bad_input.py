@@ -4,7 +4,6 @@ Everything goes through the command line, pdsh and the worker; the datasets are 
 """
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -170,15 +169,15 @@ def test_huge_document_of_one_character(
 def test_damaged_files(
     fleet: Fleet, out: tuple[str, ...], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, place: str
 ) -> None:
-    """Truncated, garbage and empty files are given up and named, even the first; the rest, without rows too, is done."""
+    """Truncated, garbage and empty files are given up and named, even the first; the rest is done."""
     root = tmp_path_factory.mktemp("hub") if place != "files" else tmp_path / "damaged"
     directory = root / "team" / "damaged" if place != "files" else root
     texts = [f"document {number}" for number in range(300)]
     write(directory / "good.parquet", texts, row_group_size=100)
     whole = (directory / "good.parquet").read_bytes()
     damaged = {
-        "a-empty.parquet": b"",
-        "b-garbage.parquet": bytes(range(256)) * 8,
+        "a-garbage.parquet": bytes(range(256)) * 8,
+        "b-empty.parquet": b"",
         "c-truncated.parquet": whole[: len(whole) // 2],
         "d-header-only.parquet": b"PAR1",
         # The footer is whole, the pages are not.
@@ -204,10 +203,10 @@ def test_damaged_files(
 
 
 ODD_NAMES = (
-    *("a b.parquet", "$(touch pwned).parquet", "`touch pwned`.parquet", "it's.parquet", 'quo"te.parquet', "-rf.parquet"),
-    *("100%.parquet", "%2e%2e%2f.parquet", "..parquet", "...parquet", "sub dir/..x/c.parquet", "ünï/日本.parquet"),
-    *("#hash?query&a=b.parquet", "new\nline.parquet", "tab\t.parquet", "back\\slash.parquet", "[1].parquet", "{a}.parquet"),
-    *("~.parquet", "000000.json.parquet", "a:b.parquet", "*.parquet"),
+    *("a b.parquet", "$(touch pwned).parquet", "`touch pwned`.parquet", "it's.parquet", 'quo"te.parquet'),
+    *("-rf.parquet", "100%.parquet", "%2e%2e%2f.parquet", "a..parquet", "sub dir/x../c.parquet", "ünï/日本.parquet"),
+    *("#hash?query&a=b.parquet", "new\nline.parquet", "tab\t.parquet", "back\\slash.parquet", "[1].parquet"),
+    *("{a}.parquet", "~.parquet", "~/x.parquet", "000000.json.parquet", "*.parquet", "ab:c.parquet"),
 )  # fmt: skip
 
 
@@ -228,11 +227,11 @@ def test_odd_file_names(fleet: Fleet, out: tuple[str, ...], tmp_path: Path, how:
     assert sorted(shards(tmp_path)["train"]) == sorted(expected(texts, bytes_encode, eod=256, rate="0")["train"])
     stems = {f"{number:06d}.{suffix}" for number in range(len(names)) for suffix in ("bin", "idx", "json")}
     assert set(tree_of(tmp_path / "train")) == {*stems, "dataset.json", ".shardfleet.lock"}
-    assert [path for path in tmp_path.rglob("pwned*")] == []
+    assert list(tmp_path.rglob("pwned*")) == []
 
 
 def test_hostile_names_everywhere(fleet: Fleet, tmp_path: Path, documents: list[str]) -> None:
-    """Dataset, output and run directories with quotes, spaces, newlines and $(…) are used as they are, by every command."""
+    """Directories with quotes, spaces, newlines and $(…) in their names are used as they are, by every command."""
     evil = 'it\'s "a" $(touch pwned) `touch pwned`; touch pwned & %h %% {x} \n\\ *'
     data, run = tmp_path / f"data {evil}", f"run {evil}"
     write_corpus(data, documents[:6], files=2)
@@ -254,30 +253,37 @@ def test_hostile_names_everywhere(fleet: Fleet, tmp_path: Path, documents: list[
 def test_second_run_on_an_output_directory_in_use(fleet: Fleet, tmp_path: Path) -> None:
     """While a run writes, another on the same directory is refused and named; so is the same run again, and a wipe."""
     train = ("--output-dir", str(tmp_path / "train"))
-    first = (*train, "--holdout-dir", str(tmp_path / "holdout"))
-    fleet.slow(1.0)
+    first = (*train, "--holdout-dir", str(tmp_path / "holdout"), "--json")
+    fleet.hub.arm({"kind": "stall", "where": "cdn", "path": "*part-1*", "seconds": 120.0, "times": None})
     try:
-        running = fleet.start(*first, "--plain")
-        running.wait_for(lambda events: count(events, "host_started") == 1)
-        other = fleet.launch(*train, "--holdout-dir", str(tmp_path / "elsewhere"), "--json")
-        wipe = fleet.launch(*first, "--holdout-rate", "50%", "--overwrite", "--json")
+        running = fleet.start(*first)
+        running.wait_for(lambda events: count(events, "unit_done") == 1)
+        before = tree_of(tmp_path / "train")
+        others = [
+            fleet.start(*train, "--holdout-dir", str(tmp_path / "elsewhere"), "--json"),
+            fleet.start(*first, "--holdout-rate", "50%", "--overwrite"),
+        ]
         again = fleet.launch(*first)
+        assert [other.wait() for other in others] == [1, 1]
+        assert tree_of(tmp_path / "train") == before
     finally:
         fleet.fast()
-    assert running.wait() == 0, running.text
-    in_use = f"{tmp_path / 'train'}: run "
-    for refused in (other, wipe):
-        assert refused.returncode == 1
-        assert in_use in run_done(refused)["hosts"]["localhost"]["reason"]
-        assert "is writing there" in run_done(refused)["hosts"]["localhost"]["reason"]
     assert (again.returncode, "already under way" in again.stderr) == (2, True)
+    for other in others:
+        reason = json.loads(other.text.splitlines()[-1])["hosts"]["localhost"]["reason"]
+        assert reason.startswith(f"{tmp_path / 'train'}: run text-")
+        assert "is writing there" in reason
+    running.interrupt()
+    assert running.wait() == 130
+    resumed = fleet.launch(*first)
+    assert (resumed.returncode, run_done(resumed)["units_committed"]) == (0, 2)
     assert verified(fleet, tmp_path)
 
 
 def test_directory_taken_after_the_script_was_written(
     fleet: Fleet, data: Path, out: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """A script run when its directory holds another fingerprint by now changes nothing, and names the differing field."""
+    """A script whose directory holds another fingerprint by now changes nothing, and names the differing field."""
     write(data / "a.parquet", ["one", "two"])
     arguments = ("--dataset", str(data), *out)
     assert fleet.run(*fleet.argv("script", *arguments, "--holdout-seed", "1")).returncode == 0
@@ -375,7 +381,7 @@ def test_run_directory_that_is_none(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000, "plan.json/x"], ids=["long", "deep", "under a file"])
+@pytest.mark.parametrize("name", ["x" * 300, "hosts.txt/x"], ids=["long", "under a file"])
 def test_run_name_that_is_no_path(fleet: Fleet, name: str) -> None:
     """A name that no file system takes is no run: exit 2 and no traceback."""
     done = fleet.call("status", name)
@@ -392,7 +398,7 @@ def test_run_directory_that_is_a_file(fleet: Fleet, data: Path, out: tuple[str, 
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("directory", ["shards", "./shards", "~bob/shards", "", "~", "/a\nb"])
+@pytest.mark.parametrize("directory", ["shards", "./shards", "~bob/shards", "", "~"])
 def test_output_directory_that_means_something_else_on_each_host(fleet: Fleet, directory: str) -> None:
     """An output directory that is neither absolute nor under the host's home is refused, with what to write."""
     done = fleet.launch("--output-dir", directory)

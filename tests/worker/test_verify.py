@@ -282,13 +282,13 @@ def test_an_id_outside_the_vocabulary_is_found(store: Store) -> None:
 
 def test_a_lacking_end_of_document_is_found(store: Store) -> None:
     """The last token of every document is the end-of-document id."""
-    ends = np.cumsum(read_index(store.train / "000001.idx").lengths) - 1
+    ends = np.cumsum(read_index(store.train / "000000.idx").lengths) - 1
 
     def edit(tokens: np.ndarray[Any, Any]) -> None:
         tokens[ends[2]] = 65
 
-    store.edit_payload(1, edit)
-    only_error(store.verify(), store.train / "000001.bin", f"document 2 ends at token {ends[2]}")
+    store.edit_payload(0, edit)
+    only_error(store.verify(), store.train / "000000.bin", f"document 2 ends at token {ends[2]}")
 
 
 def test_an_end_of_document_inside_is_found(store: Store) -> None:
@@ -308,10 +308,10 @@ def test_boundaries_that_are_not_the_documents_are_found(store: Store) -> None:
         lengths[0] += 3
         lengths[1] -= 3
 
-    store.edit_lengths(1, edit)
+    store.edit_lengths(0, edit)
     found = errors(store.verify())
     assert found
-    assert all(error.startswith(str(store.train / "000001.bin")) for error in found)
+    assert all(error.startswith(str(store.train / "000000.bin")) for error in found)
 
 
 def test_end_of_document_inside_is_allowed_where_text_may_hold_it(
