@@ -27,7 +27,9 @@ class CardConfig:
 def configs_of(card: huggingface_hub.DatasetCard) -> tuple[CardConfig, ...]:
     """The configurations that a card lists with their files; others say nothing about files."""
     data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
-    listed = data.get("configs") or ()
+    listed = data.get("configs")
+    if not isinstance(listed, list):
+        return ()
     return tuple(_config(entry) for entry in listed if isinstance(entry, dict) and "config_name" in entry)
 
 

@@ -21,11 +21,11 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
     """
     if spec.revision is not None or spec.config is not None:
         raise CatalogError(f"{spec.name}: --revision and --config are for datasets on the Hub; use --include")
-    root = spec.name if "://" in spec.name else str(Path(spec.name).expanduser().absolute())
     try:
+        root = spec.name if "://" in spec.name else str(Path(spec.name).expanduser().absolute())
         fs, base = files.filesystem(root)
         listed: dict[str, Any] = fs.find(base, detail=True)
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, RuntimeError, OSError) as error:
         raise CatalogError(f"{spec.name}: cannot be listed: {error}") from error
     if not listed:
         raise CatalogError(f"{spec.name}: no such directory, or an empty one")

@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import validate_repo_id
 
 from provision.card import CardConfig, chosen_config, configs_of
 from provision.catalog import LOOKED_INTO, Catalog, DatasetSpec, SourceFile, choose, has_text_column, parquet_only
@@ -36,6 +37,7 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
     api = huggingface_hub.HfApi()
     endpoint = api.endpoint
     with _explained(spec, endpoint):
+        validate_repo_id(spec.name)
         # A gated dataset tells everybody about itself, and gives nobody its files.
         api.auth_check(spec.name, repo_type="dataset")
         info = api.dataset_info(spec.name, revision=spec.revision)
@@ -47,11 +49,12 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
             for item in api.list_repo_tree(spec.name, recursive=True, revision=revision, repo_type="dataset")
             if isinstance(item, RepoFile)
         }
-        configs = _card_configs(api, spec, revision) if "README.md" in listed else ()
+        # --include alone speaks of the whole repository; beside --config, of that configuration's files.
+        carded = "README.md" in listed and (spec.config is not None or not spec.include)
+        configs = _card_configs(api, spec, revision) if carded else ()
     if not listed:
         raise CatalogError(f"{spec.name}: holds no file at {revision[:12]}")
-    # --include alone speaks of the whole repository; beside --config, of that configuration's files.
-    config = chosen_config(configs, spec.config, where=spec.name) if spec.config or not spec.include else None
+    config = chosen_config(configs, spec.config, where=spec.name)
     candidates = choose(list(listed), config.globs if config is not None else ())
     globs = (*(config.globs if config is not None else ()), *spec.include)
     chosen_by = f" matches {' '.join(globs)}" if globs else ""
@@ -76,7 +79,10 @@ def _source_file(item: RepoFile) -> SourceFile:
 
 def _card_configs(api: huggingface_hub.HfApi, spec: DatasetSpec, revision: str) -> tuple[CardConfig, ...]:
     path = api.hf_hub_download(spec.name, "README.md", repo_type="dataset", revision=revision)
-    return configs_of(huggingface_hub.DatasetCard.load(path, ignore_metadata_errors=True))
+    try:
+        return configs_of(huggingface_hub.DatasetCard.load(path, ignore_metadata_errors=True))
+    except Exception as error:  # YAML's errors, and the card's own, have no root in common
+        raise CatalogError(f"{spec.name}: its card cannot be read; choose files with --include: {error}") from error
 
 
 def _look_for_column(dataset: Dataset, files: Sequence[SourceFile]) -> dict[str, str]:
@@ -127,7 +133,11 @@ def _explained(spec: DatasetSpec, endpoint: str) -> Iterator[None]:
         raise CatalogError(f"{spec.name}: {error}") from error
     except HfHubHTTPError as error:
         raise CatalogError(f"{spec.name}: {endpoint} answers: {error}; try again later") from error
-    except (httpx2.TransportError, OfflineModeIsEnabled, OSError) as error:
+    except (httpx2.TransportError, httpx2.InvalidURL, OfflineModeIsEnabled, OSError) as error:
         raise CatalogError(
             f"{spec.name}: {endpoint} cannot be reached ({error}); check the network, HF_ENDPOINT and HF_HUB_OFFLINE"
+        ) from error
+    except ValueError as error:
+        raise CatalogError(
+            f"{spec.name}: {endpoint} does not answer as the Hub does ({error}); check HF_ENDPOINT and proxies"
         ) from error

@@ -28,6 +28,7 @@ class Crew:
         self._emit = emit
         self._changed = asyncio.Condition()
         self._before: Counter[str] = Counter()
+        self._finished: Counter[int] = Counter()
         self.counted: dict[int, Counted] = {}
         self._stopping = False
         self.fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -51,7 +52,9 @@ class Crew:
         return self._before[field] + sum(int(getattr(counted, field)) for counted in self.counted.values())
 
     async def _keep_running(self, rank: int) -> None:
-        for restarts in range(self._job.options.host_attempts + 1):
+        crashes = 0
+        while True:
+            finished = self._finished[rank]
             how = await self._run_once(rank)
             if self._stopping or (how is None and not self._units.running_on(rank)):
                 return
@@ -59,11 +62,13 @@ class Crew:
             self._remember(rank)
             for ordinal in self._units.running_on(rank):
                 await self._unit_failed(rank, ordinal, f"rank {rank} {how}", retryable=True)
-            again = restarts < self._job.options.host_attempts and len(self._units) > 0
+            # In a row: a rank that gets units done in between is worth its restarts.
+            crashes = crashes + 1 if self._finished[rank] == finished else 1
+            again = crashes <= self._job.options.rank_restarts and len(self._units) > 0
             self._emit(RankExited(host=self._job.host, rank=rank, how=how, restarted=again))
             if not again:
                 return
-            await asyncio.sleep(min(restarts + 1, 10))
+            await asyncio.sleep(min(crashes, 10))
             if self._stopping:
                 return
 
@@ -144,6 +149,7 @@ class Crew:
 
     async def _unit_done(self, rank: int, message: Committed) -> None:
         self._units.done(message.unit)
+        self._finished[rank] += 1
         self._emit(
             UnitDone(
                 host=self._job.host,

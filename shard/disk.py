@@ -34,10 +34,13 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = 
 
 
 def fsync_directory(directory: Path) -> None:
-    """Make the renames in a directory last."""
+    """Make the renames in a directory last, where the file system knows how to."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network and user-space file systems sync directories by themselves
+            raise
     finally:
         os.close(descriptor)
 

@@ -181,8 +181,8 @@ class Options(Record, frozen=True, kw_only=True):
     lease_seconds: float | None = None
     """A host that has not heard from the launcher for so long takes it for gone; None never."""
     progress_seconds: float = 2.0
-    host_attempts: int = 5
-    """How often a crashed rank process is started again, per rank."""
+    rank_restarts: int = 5
+    """How often in a row a rank process that crashes is started again."""
 
     def __post_init__(self) -> None:
         _require(self.attempts >= 1, f"attempts {self.attempts} is less than 1")

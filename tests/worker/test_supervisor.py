@@ -317,7 +317,7 @@ def test_a_killed_rank_is_started_again(hub: RunningHub, hub_job: Job, tmp_path:
 def test_a_rank_that_always_dies(hub: RunningHub, hub_job: Job, tmp_path: Path) -> None:
     """A rank that dies again and again is given up after so many restarts; the host ends incomplete, not never."""
     hub.arm(STALL)
-    job = replace(hub_job, ranks=1, options=replace(OPTIONS, host_attempts=1, attempts=9))
+    job = replace(hub_job, ranks=1, options=replace(OPTIONS, rank_restarts=1, attempts=9))
     with supervising(write_job(job, tmp_path)) as supervisor:
         for crash in (1, 2):
             (process, *_) = supervisor.wait_for_ranks(1)
