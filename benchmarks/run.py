@@ -25,6 +25,8 @@ from benchmarks.contenders import CONTENDERS, PEAK_MOST_BYTES, TARGETS, Contende
 from benchmarks.measure import BenchmarkError, Usage, measure, serving
 from benchmarks.workspace import Workspace
 
+_LEAST_MEGABYTES = 100
+
 
 @dataclass
 class Measured:
@@ -115,7 +117,7 @@ def ratios(target: Target, measured: dict[str, Measured]) -> dict[str, list[floa
 
 def table(measured: dict[str, Measured]) -> Table:
     shown = Table(title="MB/s of text: median (least to most)")
-    for column in ("", "MB/s", "by CPU", "whole", "M tokens/s", "start-up", "peak MB"):
+    for column in ("", "MB/s", "by CPU", "whole", "Mtok/s", "start s", "peak MB"):
         shown.add_column(column, justify="right" if column else "left", no_wrap=True)
     for name, one in measured.items():
         rates = [rate / 1e6 for rate in one.rates]
@@ -126,7 +128,7 @@ def table(measured: dict[str, Measured]) -> Table:
             f"{statistics.median(one.cpu_rates) / 1e6:.0f}",
             f"{statistics.median(one.whole_rates) / 1e6:.0f}",
             f"{tokens:.1f}" if one.tokens else "",
-            f"{one.startup_seconds:.2f} s",
+            f"{one.startup_seconds:.2f}",
             f"{one.peak_bytes / 1e6:.0f}",
         )
     return shown
@@ -197,6 +199,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(CONTENDERS)):
         parser.error(f"{', '.join(unknown)}: not among {', '.join(CONTENDERS)}")
+    if options.mb < _LEAST_MEGABYTES:
+        parser.error(f"--mb {options.mb}: below {_LEAST_MEGABYTES} the start-up is most of what is measured")
     console = Console()
     cores = tuple(sorted(os.sched_getaffinity(0)))
     names = [name for name in CONTENDERS if not options.names or name in options.names]

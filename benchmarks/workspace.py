@@ -1,5 +1,6 @@
 """Where a benchmark works: corpora made once and kept, jobs made anew."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Workspace:
 
     def corpus(self, megabytes: int, files: int) -> Corpus:
         """A corpus of so much text; made in another process, so that this one stays small."""
-        source = "own" if self.data is None else f"{abs(hash(str(self.data))):x}"
+        source = "own" if self.data is None else hashlib.sha256(str(self.data).encode()).hexdigest()[:8]
         directory = self.hub_root / _OWNER / f"c{megabytes}x{files}-{source}"
         if not (directory / "corpus.json").exists():
             shutil.rmtree(directory, ignore_errors=True)

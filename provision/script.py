@@ -133,7 +133,7 @@ if command -v flock >/dev/null && ! flock --nonblock "$lock"; then
 fi
 ((interrupts == 0)) || exit 130 # nothing has been started
 
-control push . &
+{{ trap '' INT; control push .; }} & # ended by the trap above, once and without a word
 attend $!
 ((status == 0 || interrupts > 0)) || exit "$status"
 

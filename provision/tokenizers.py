@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx2
 import huggingface_hub
 import requests
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -44,7 +47,7 @@ def fetch_tokenizer(name: str, *, eod: str | None = None) -> FetchedTokenizer:
             return _ranks(name, RANK_FILES[name], _published(RANK_FILES[name]), eod)
         if name.startswith("hf:"):
             return _from_hub(name, eod)
-        return _from_file(Path(name).expanduser(), name, eod)
+        return _from_file(Path(os.path.expanduser(name)), name, eod)  # noqa: PTH111  the other raises for '~nobody'
     except (TokenizerError, JobError) as error:
         raise InputError(str(error)) from error
 
@@ -87,27 +90,40 @@ def _ranks(name: str, rank_file: RankFile, data: bytes, eod: str | None) -> Fetc
 
 def _from_hub(name: str, eod: str | None) -> FetchedTokenizer:
     repository, _, revision = name.removeprefix("hf:").partition("@")
+    data = _hub_file(name, repository, revision, "tokenizer.json")
+    if data is None:
+        raise InputError(f"{name}: that repository has no tokenizer.json")
+    config = _hub_file(name, repository, revision, "tokenizer_config.json")
+    return _hf(name, data, eod, eos_token=_eos_token(name, config) if config is not None else None)
+
+
+def _hub_file(name: str, repository: str, revision: str, file: str) -> bytes | None:
+    """A file of a model repository; None when the repository has none of that name."""
     try:
-        path = huggingface_hub.hf_hub_download(repository, "tokenizer.json", revision=revision or None)
-    except EntryNotFoundError as error:
-        raise InputError(f"{name}: that repository has no tokenizer.json") from error
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision or None)).read_bytes()
     except HFValidationError as error:
         raise InputError(f"{name}: write hf:owner/name: {error}") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(f"{name}: cannot be fetched: {error}") from error
+    except (HfHubHTTPError, httpx2.TransportError, OSError) as error:
+        # Not on the Hub is another thing than not in the cache while the Hub is out of reach.
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return None
+        raise InputError(f"{name}: {file} cannot be fetched: {error}") from error
+
+
+def _eos_token(name: str, config: bytes) -> str | None:
+    """The end-of-sequence token that a tokenizer_config.json names."""
     try:
-        config = huggingface_hub.hf_hub_download(repository, "tokenizer_config.json", revision=revision or None)
-        eos = json.loads(Path(config).read_text()).get("eos_token")
-    except EntryNotFoundError:
-        eos = None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        eos = json.loads(config)["eos_token"]
+    except KeyError:
+        return None
+    except (ValueError, TypeError) as error:
         raise InputError(f"{name}: its tokenizer_config.json cannot be read: {error}") from error
     token = eos.get("content") if isinstance(eos, dict) else eos
-    return _hf(name, Path(path).read_bytes(), eod, eos_token=token)
+    return token if isinstance(token, str) else None
 
 
 def _from_file(path: Path, name: str, eod: str | None) -> FetchedTokenizer:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises for a name that is too long
         path = path / "tokenizer.json"
     try:
         data = path.read_bytes()
@@ -151,6 +167,6 @@ def _eod_id(eod: str | None, own: int | None, name: str) -> int | None:
         return own
     if eod == NO_EOD:
         return None
-    if not eod.isascii() or not eod.isdigit():
+    if not re.fullmatch(r"[0-9]{1,10}", eod):
         raise InputError(f"--eod {eod!r}: neither {NO_EOD} nor a token id")
     return int(eod)

@@ -139,6 +139,8 @@ class _Supervisor:
             done = self._finished()
         else:
             done = await self._stop(stopped.result().reason, watch, now=stopped.result().now)
+        # Its ranks have ended; that it may learn so itself, and asyncio is left with no child unreaped.
+        await asyncio.wait({working}, timeout=1.0)
         for task in (working, stopped, *background):
             task.cancel()
         with suppress(asyncio.CancelledError):

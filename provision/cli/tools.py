@@ -11,10 +11,22 @@ from provision.inventory import Form, render_hosts
 
 
 @click.command()
-@click.option("--hosts", "hosts_file", type=click.Path(path_type=Path), default=Path("hosts.txt"), show_default=True)
+@click.option(
+    "--hosts",
+    "hosts_file",
+    type=click.Path(path_type=Path),
+    default=Path("hosts.txt"),
+    show_default=True,
+    help="One host a line: name and rank count.",
+)
 @click.option("--default-slots", type=click.IntRange(min=1), metavar="N", help="Rank count of lines that have none.")
 @click.option(
-    "--format", "form", type=click.Choice(["ansible", "deepspeed", "pdsh"]), default="pdsh", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["ansible", "deepspeed", "pdsh"]),
+    default="pdsh",
+    show_default=True,
+    help="Inventory, hostfile, or list for -w.",
 )
 @click.option(
     "--ssh-config",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import Fleet, Running, Seen, count
+from tests.support.fleet import SHARDFLEET, Fleet, Running, Seen, count
 
 SECONDS_TO_EXIT = 10.0
 
@@ -66,7 +66,9 @@ def ended(
         ("bare_fleet", "script", "terminal"),
     ],
 )
-def test_ctrl_c(fleet: Fleet, started_as: str, by: str, record_property: Callable[[str, object], None]) -> None:
+def test_ctrl_c(
+    fleet: Fleet, kind: str, started_as: str, by: str, record_property: Callable[[str, object], None]
+) -> None:
     """Ctrl+C in the middle of work: exit 130 within ten seconds, no process left, committed shards whole.
 
     On every kind of host, for `launch` and for the script alone, as a signal to the process group and typed at a real
@@ -83,7 +85,7 @@ def test_ctrl_c(fleet: Fleet, started_as: str, by: str, record_property: Callabl
     assert "stopped; no process of the run is left on any host" in running.text
     assert "Traceback" not in running.text
     assert 4 <= fleet.verify_committed() < 24
-    if by == "signal":
+    if kind == "ssh_fleet" and by == "signal":
         fleet.fast()
         again = fleet.run(f"{fleet.directory}/run_all_hosts.sh", timeout=60)
         assert again.returncode == 0, again.stdout + again.stderr
@@ -236,7 +238,7 @@ def test_one_lost_host_does_not_end_the_others(
 ) -> None:
     """SIGKILL of one host's ssh client or supervisor ends that host; the other one finishes: exit 1, the host named."""
     fleet = pair_fleet
-    fleet.slow(0.3)
+    fleet.slow(0.15)
     running = fleet.start()
     at_work(running)
     if victim == "ssh":
@@ -254,7 +256,7 @@ def test_one_lost_host_does_not_end_the_others(
 def test_killed_rank_is_replaced(local_fleet: Fleet, record_property: Callable[[str, object], None]) -> None:
     """SIGKILL of a rank costs an attempt at its unit; another takes its place, and the run completes."""
     fleet = local_fleet
-    fleet.slow(0.2)
+    fleet.slow(0.1)
     running = fleet.start()
     at_work(running)
     os.kill(fleet.ranks()[0].pid, signal.SIGKILL)
@@ -311,10 +313,8 @@ def test_abort_from_another_process(pair_fleet: Fleet, record_property: Callable
     """
     fleet = pair_fleet
     fleet.hold_after(10)
-    running = fleet.start("--stall-seconds", "600")
+    running = fleet.start()
     at_work(running)
-    fleet.fast()  # for planning; what is stalled, stays so
-
     status = json.loads(fleet.call("status", fleet.run_id, "--json").stdout)
     assert {host["phase"] for host in status["hosts"].values()} == {"running"}
     assert all(len(status["left"][host]) == 2 for host in ("alpha", "beta"))
@@ -338,6 +338,30 @@ def test_abort_from_another_process(pair_fleet: Fleet, record_property: Callable
     status = json.loads(fleet.call("status", run_id, "--json").stdout)
     assert {host["phase"] for host in status["hosts"].values()} == {"stopped"}
     assert status["left"] == {}
+
+    fleet.fast()
+    again = fleet.launch()
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+@pytest.mark.ssh
+def test_abort_before_the_hosts_have_begun(pair_fleet: Fleet, record_property: Callable[[str, object], None]) -> None:
+    """`abort` while jobs are still being sent keeps the run from beginning, or stops it when it does."""
+    fleet = pair_fleet
+    assert fleet.loopback is not None
+    written = fleet.run(*fleet.argv("script"))
+    assert written.returncode == 0, written.stderr
+    fleet.hold_after(2)
+    beta = fleet.loopback.hosts["beta"].process
+    beta.send_signal(signal.SIGSTOP)
+    running = fleet.begin(["./run_all_hosts.sh"])
+    job = fleet.homes["alpha"] / f".shardfleet/runs/{fleet.run_id}/alpha/job.json"
+    _until(job.exists)
+    aborting = fleet.begin([SHARDFLEET, "abort", fleet.run_id])
+    _until((fleet.directory / "runs" / fleet.run_id / "aborted").exists)
+    beta.send_signal(signal.SIGCONT)
+    assert ended(running, fleet, record_property, within=SECONDS_TO_EXIT) == 130
+    assert aborting.wait() == 0, aborting.text
 
 
 @pytest.mark.ssh

@@ -14,7 +14,7 @@ from tests.support.fleet import DATASET, Fleet, Running, Shards, count, running_
 from tests.support.jobs import write_corpus
 
 FILES = 72
-KILLS = ["rank"] * 9 + ["supervisor"] * 4 + ["ssh"] * 3 + ["pdsh"] * 3 + ["launcher"] * 4
+KILLS = ["rank"] * 8 + ["supervisor"] * 4 + ["ssh"] * 3 + ["pdsh"] * 3 + ["launcher"] * 3
 SEED = 20240607
 
 pytestmark = pytest.mark.slow

@@ -286,11 +286,12 @@ class Fleet:
         self.hub.arm({"kind": "stall", "where": "cdn", "seconds": seconds, "times": None})
 
     def hold_after(self, units: int) -> None:
-        """The Hub lets about so many units through and then answers nothing more: work is under way until `fast`."""
+        """The Hub lets about so many units through and then answers nothing more, but for the first file, which
+        planning reads: work stays under way."""
         self.hub.arm(
             # A unit takes two requests: footer and text.
             {"kind": "stall", "where": "cdn", "seconds": 0.05, "times": 2 * units},
-            {"kind": "stall", "where": "cdn", "seconds": 3600.0, "times": None},
+            {"kind": "stall", "where": "cdn", "seconds": 3600.0, "times": None, "path": "*/part-[!0]*"},
         )
 
     def fast(self) -> None:

@@ -1,0 +1,157 @@
+"""provision/monitor.py: events → what is known of the cluster."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from provision.monitor import ClusterState
+from provision.pdsh import LogLine
+from shard.progress import (
+    AnyEvent,
+    HostDone,
+    HostStarted,
+    HostStopping,
+    Note,
+    Progress,
+    RankExited,
+    UnitDone,
+    UnitFailed,
+    UnitsKept,
+)
+from tests.support.plans import plan_of
+
+
+def started(host: str = "alpha") -> HostStarted:
+    return HostStarted(host=host, run_id="r", pid=1, ranks=2, units=3)
+
+
+def done(unit: int, host: str = "alpha", **fields: int) -> UnitDone:
+    figures = {"documents": 9, "holdout_documents": 1, "tokens": 900, "holdout_tokens": 100, "dropped": 2}
+    return UnitDone(host=host, unit=unit, rank=0, text_bytes=16_000_000, seconds=1.0, **{**figures, **fields})
+
+
+def kept(units: list[tuple[int, int]], host: str = "alpha") -> UnitsKept:
+    return UnitsKept(
+        host=host, units=units, documents=20, holdout_documents=2, tokens=2000, holdout_tokens=200, dropped=4
+    )
+
+
+def progress(text_bytes: int, host: str = "alpha", tokens: int = 0) -> Progress:
+    return Progress(
+        host=host, units_done=0, units_failed=0, documents=5, tokens=tokens, text_bytes=text_bytes, retries=0,
+        seconds=1.0, ranks=[],
+    )  # fmt: skip
+
+
+def complete(host: str) -> HostDone:
+    return HostDone(host=host, outcome="complete", units_done=3, units=3, quarantined=[])
+
+
+def folded(*events: AnyEvent | LogLine | Sequence[object]) -> ClusterState:
+    """Events, one a second from 0 on."""
+    state = ClusterState(plan_of())
+    for now, event in enumerate(events):
+        state.apply(event, float(now))  # type: ignore[arg-type]
+    return state
+
+
+def test_units_done_and_kept_add_up() -> None:
+    """Totals are those of committed units, finished now or by an earlier run; each unit counts once."""
+    state = folded(started(), kept([(0, 2)]), done(2), done(3, "beta"))
+    assert state.committed == {0: "alpha", 1: "alpha", 2: "alpha", 3: "beta"}
+    assert (state.totals.documents, state.totals.tokens, state.totals.dropped) == (38, 3800, 8)
+    assert (state.hosts["alpha"].units_done, state.hosts["beta"].units_done) == (3, 1)
+
+
+def test_a_unit_reported_twice_counts_once_in_the_ledger() -> None:
+    """A unit that is done and, by a restarted supervisor, kept as well is one unit of its host."""
+    state = folded(started(), done(0), started(), kept([(0, 1)]))
+    assert state.committed == {0: "alpha"}
+    assert state.hosts["alpha"].units_done == 1
+
+
+def test_complete_needs_every_unit_and_every_host() -> None:
+    """Neither all units without the hosts' last words nor the last words without all units make a complete run."""
+    units = [kept([(0, 6)])]
+    assert not folded(started(), *units).complete
+    assert not folded(started(), started("beta"), complete("alpha"), complete("beta")).complete
+    assert folded(started(), started("beta"), *units, complete("alpha"), complete("beta")).complete
+
+
+def test_a_failed_unit_is_told_and_a_quarantined_one_is_named() -> None:
+    """An attempt that failed is a message; the last one puts the unit, with host and reason, among the quarantined."""
+    first = UnitFailed(host="alpha", unit=4, rank=1, attempt=1, quarantined=False, reason="cut off")
+    last = UnitFailed(host="alpha", unit=4, rank=1, attempt=2, quarantined=True, reason="cut off again")
+    state = folded(started(), first, last)
+    assert state.quarantined == {4: ("alpha", "cut off again")}
+    assert state.hosts["alpha"].errors == 2
+    assert "data/000004.parquet" in state.messages[0]
+    assert "to be tried again" in state.messages[0]
+    assert "given up" in state.messages[1]
+
+
+def test_a_unit_done_after_all_is_not_quarantined() -> None:
+    """A unit that another start of the run finishes is no longer among the quarantined."""
+    state = folded(UnitFailed(host="alpha", unit=4, rank=1, attempt=3, quarantined=True, reason="x"), done(4))
+    assert state.quarantined == {}
+
+
+def test_rates_are_over_the_last_half_minute() -> None:
+    """A host's rate is what it has done between the oldest and the latest of its recent progress events."""
+    state = folded(progress(0), progress(10_000_000, tokens=100), progress(40_000_000, tokens=400))
+    assert state.hosts["alpha"].rate() == (20_000_000, 200)
+
+
+def test_a_host_that_has_ended_has_no_rate() -> None:
+    """Once a host has said its last word nothing more comes from it."""
+    assert folded(progress(0), progress(10), complete("alpha")).hosts["alpha"].rate() == (0.0, 0.0)
+
+
+def test_time_left_needs_a_rate() -> None:
+    """Without a rate there is no estimate; with one it is the text still to come over the rate."""
+    assert folded(started()).seconds_left() is None
+    state = folded(progress(0), progress(8_000_000))
+    expected = (60 * 2**20 * 1.6 - 8_000_000) / 8_000_000
+    assert state.seconds_left() == pytest.approx(expected)
+
+
+def test_phases_follow_the_host() -> None:
+    """A host waits, runs, stops, and ends as it says."""
+    state = folded()
+    assert state.hosts["alpha"].phase == "waiting"
+    for event, phase in (
+        (started(), "running"),
+        (HostStopping(host="alpha", reason="SIGTERM"), "stopping"),
+        (HostDone(host="alpha", outcome="stopped", units_done=0, units=3, quarantined=[], reason="SIGTERM"), "stopped"),
+    ):
+        state.apply(event, 1.0)
+        assert state.hosts["alpha"].phase == phase
+    assert [host.name for host in state.unfinished()] == ["alpha", "beta"]
+
+
+def test_a_host_that_runs_nothing_and_said_nothing_is_lost() -> None:
+    """Of hosts on which nothing runs, one without a last word is lost; one with it is not."""
+    state = folded(started(), started("beta"), complete("beta"))
+    state.lose({"alpha", "beta"})
+    assert (state.hosts["alpha"].phase, state.hosts["beta"].phase) == ("lost", "complete")
+
+
+def test_log_lines_notes_and_crashes_are_messages() -> None:
+    """What is no event is shown as it came, with the host where pdsh named it."""
+    state = folded(
+        LogLine("alpha", "Connection closed"),
+        LogLine(None, "pdsh: no such thing"),
+        Note(host="beta", text="slow engine"),
+        RankExited(host="beta", rank=3, how="killed by SIGKILL", restarted=True),
+    )
+    assert list(state.messages) == [
+        "alpha: Connection closed",
+        "pdsh: no such thing",
+        "beta: slow engine",
+        "beta: rank 3 killed by SIGKILL; started again",
+    ]
+
+
+def test_an_event_of_no_host_of_the_plan_changes_nothing() -> None:
+    """A line that claims to be of another host is passed over."""
+    assert folded(done(0, "gamma")).committed == {}

@@ -1,0 +1,99 @@
+"""provision/cli: options, help and exit codes."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from provision.cli import cli
+from provision.cli.options import Rate, Size
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    """Every command with its words."""
+    found: list[tuple[str, click.Command]] = []
+
+    def walk(words: str, command: click.Command) -> None:
+        if isinstance(command, click.Group):
+            for name, inner in command.commands.items():
+                walk(f"{words} {name}".strip(), inner)
+        else:
+            found.append((words, command))
+
+    walk("", cli)
+    return found
+
+
+def options_of(command: click.Command) -> list[click.Option]:
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+@pytest.mark.parametrize(("words", "command"), commands())
+def test_every_option_is_in_the_help(words: str, command: click.Command) -> None:
+    """--help of every command lists each of its options, each with a sentence."""
+    text = CliRunner().invoke(cli, [*words.split(), "--help"]).output
+    for option in options_of(command):
+        if not option.hidden:
+            assert option.opts[0] in text
+            assert option.help, f"{words} {option.opts[0]} has no help"
+
+
+def test_every_option_of_launch_is_in_the_guide() -> None:
+    """The guide has a row for every option of launch, and none for another."""
+    guide = (REPOSITORY / "docs" / "guide.md").read_text()
+    launch = dict(commands())["launch"]
+    named = {option.opts[0] for option in options_of(launch)}
+    rows = set(re.findall(r"^\| `(--[a-z-]+)", guide, flags=re.MULTILINE))
+    assert rows | {"--plain", "--json"} == named
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """The README names every command."""
+    readme = (REPOSITORY / "README.md").read_text()
+    for words, _ in commands():
+        assert f"shardfleet {words}" in readme
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("4096", 4096), ("1k", 1000), ("1KiB", 1024), ("256MiB", 256 << 20), ("256 mib", 256 << 20),
+        ("1.5GB", 1_500_000_000), ("2TiB", 2 << 40), ("1B", 1),
+    ],
+)  # fmt: skip
+def test_sizes(text: str, expected: int) -> None:
+    """Sizes take decimal and binary units."""
+    assert Size().convert(text, None, None) == expected
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "-1", "1 2", "1e9", "0", "0.1", "12 parsecs"])
+def test_no_sizes(text: str) -> None:
+    """What is no size, or less than a byte, is refused with an example."""
+    with pytest.raises(click.BadParameter, match=r"256MiB|less than a byte"):
+        Size().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0.1%", 0.001), ("0.001", 0.001), ("1e-3", 0.001), ("0", 0.0), ("12.5 %", 0.125)]
+)
+def test_rates(text: str, expected: float) -> None:
+    """A rate is written in percent or as a fraction; both mean the same."""
+    assert Rate().convert(text, None, None) == expected
+
+
+@pytest.mark.parametrize("text", ["", "%", "x", "100%", "1", "-0.1", "nan", "inf", "0.1%%"])
+def test_no_rates(text: str) -> None:
+    """What is no rate in [0, 1) is refused."""
+    with pytest.raises(click.BadParameter):
+        Rate().convert(text, None, None)
+
+
+def test_an_unknown_option_is_exit_code_2() -> None:
+    """A mistyped option is refused, with its name."""
+    result = CliRunner().invoke(cli, ["launch", "--datset", "x"])
+    assert result.exit_code == 2
+    assert "--datset" in result.output

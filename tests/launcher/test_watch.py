@@ -1,0 +1,106 @@
+"""provision/watch.py: lines from the hosts, kept and shown."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from provision.rundir import RunDirectory
+from provision.watch import Style, replay, watch
+from shard.progress import AnyEvent, HostDone, HostStarted, Progress, UnitDone, encode
+from tests.support.plans import plan_of
+
+EVENTS: tuple[AnyEvent, ...] = (
+    HostStarted(host="alpha", run_id="r", pid=1, ranks=2, units=3),
+    UnitDone(
+        host="alpha", unit=0, rank=0, documents=9, holdout_documents=1, tokens=900, holdout_tokens=100, dropped=2,
+        text_bytes=100, seconds=1.0,
+    ),
+    Progress(
+        host="alpha", units_done=1, units_failed=0, documents=10, tokens=1000, text_bytes=100, retries=0, seconds=2.0,
+        ranks=[(0, 1, 100)],
+    ),
+    HostDone(host="alpha", outcome="incomplete", units_done=1, units=3, quarantined=[]),
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    directory = RunDirectory(tmp_path / "run")
+    directory.make()
+    directory.write_plan(plan_of())
+    return directory
+
+
+def watched(run: RunDirectory, lines: bytes, style: Style) -> str:
+    """What the watcher prints for these bytes on its standard input."""
+    reading, writing = os.pipe()
+    os.write(writing, lines)
+    os.close(writing)
+    output = io.StringIO()
+    try:
+        watch(run, reading, output, style)
+    finally:
+        os.close(reading)
+    return output.getvalue()
+
+
+def lines_of(events: tuple[AnyEvent, ...]) -> bytes:
+    return b"".join(b"alpha: " + encode(event) for event in events)
+
+
+def test_events_are_passed_through_as_json(run: RunDirectory) -> None:
+    """With --json every event comes out as one object with its time, and what is no event as a log object."""
+    output = watched(run, b"alpha: ssh: a word\n" + lines_of(EVENTS), "json")
+    found = [json.loads(line) for line in output.splitlines()]
+    assert [event["event"] for event in found] == ["log", "host_started", "unit_done", "progress", "host_done"]
+    assert found[0]["text"] == "ssh: a word"
+    assert all(event["time"] > 0 for event in found)
+
+
+def test_what_was_watched_can_be_replayed(run: RunDirectory) -> None:
+    """The events file alone gives back what is known of the latest start."""
+    watched(run, lines_of(EVENTS), "plain")
+    state = replay(run)
+    assert state.committed == {0: "alpha"}
+    assert (state.totals.tokens, state.hosts["alpha"].phase) == (900, "incomplete")
+    watched(run, lines_of(EVENTS[:1]), "plain")
+    assert replay(run).committed == {}
+
+
+def test_the_ledger_outlives_a_start_that_hears_nothing(run: RunDirectory) -> None:
+    """Units known to be committed stay in the ledger when a later start is cut off before a host has spoken."""
+    fingerprint = run.read_plan().fingerprint
+    watched(run, lines_of(EVENTS), "plain")
+    watched(run, b"", "plain")
+    assert run.read_ledger(fingerprint) == {0: "alpha"}
+
+
+def test_a_line_without_its_end_is_taken(run: RunDirectory) -> None:
+    """The last line of a host that was cut off counts, whole or not."""
+    assert "half a wo" in watched(run, b"alpha: half a wo", "plain")
+
+
+def test_plain_lines_have_the_figures(run: RunDirectory) -> None:
+    """Without a terminal there is a line of figures at the end."""
+    last = watched(run, lines_of(EVENTS), "plain").splitlines()[-1]
+    assert "1/6 units" in last
+
+
+def test_the_dashboard_is_drawn(run: RunDirectory) -> None:
+    """The live style draws hosts and cluster."""
+    output = watched(run, lines_of(EVENTS), "live")
+    assert "alpha" in output
+    assert "cluster" in output
+
+
+def test_a_torn_events_file_can_be_read(run: RunDirectory) -> None:
+    """A line that a power cut tore is passed over, and the next start begins a line of its own."""
+    watched(run, lines_of(EVENTS), "plain")
+    with run.events.open("ab") as events:
+        events.write(b'{"time": 1, "event": "unit_do')
+    assert replay(run).committed == {0: "alpha"}
+    watched(run, lines_of(EVENTS[:2]), "plain")
+    assert replay(run).committed == {0: "alpha"}
