@@ -4,6 +4,7 @@ import os
 import sys
 
 import click
+import stamina.instrumentation
 
 from provision import __version__
 from provision.cli.inspect import abort, status, verify
@@ -23,8 +24,13 @@ for command in (plan, script, launch, status, abort, verify, hosts, hub):
     cli.add_command(command)
 
 
+def _say_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    click.echo(f"{details.caused_by}; trying again in {details.wait_for:.0f} s", err=True)
+
+
 def main() -> None:
     """Entry point: errors become one message and their exit code."""
+    stamina.instrumentation.set_on_retry_hooks([_say_retry])
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:

@@ -42,7 +42,7 @@ class HfReference:
     @property
     def vocab_size(self) -> int:
         """One more than the largest id, added tokens included (gaps count)."""
-        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def token_id(self, token: str) -> int | None:
         found: int | None = self._tokenizer.token_to_id(token)

@@ -186,11 +186,11 @@ def test_only_hosts_that_need_it_get_pdsh_over_ssh() -> None:
 
 def test_lease_is_kept_only_where_it_counts() -> None:
     """A lease needs a host reached over ssh, and hosts that are to stop without us."""
-    assert "control lease" in script_of(plan_of(REMOTE, options=Options(lease_seconds=60.0)))
-    assert "control lease" not in script_of(plan_of((LOCAL,), options=Options(lease_seconds=60.0)))
-    assert "control lease" not in script_of(plan_of(REMOTE, options=Options(lease_seconds=None)))
+    assert "deaf lease" in script_of(plan_of(REMOTE, options=Options(lease_seconds=60.0)))
+    assert "deaf lease" not in script_of(plan_of((LOCAL,), options=Options(lease_seconds=60.0)))
+    assert "deaf lease" not in script_of(plan_of(REMOTE, options=Options(lease_seconds=None)))
     loose = Options(lease_seconds=60.0, on_disconnect="continue")
-    assert "control lease" not in script_of(plan_of(REMOTE, options=loose))
+    assert "deaf lease" not in script_of(plan_of(REMOTE, options=loose))
 
 
 def test_token_is_not_in_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
