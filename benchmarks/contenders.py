@@ -92,6 +92,16 @@ CONTENDERS: Mapping[str, Contender] = {
         Contender("hub", "one rank, corpus from the local Hub server", 2, host(1, hub=True), hub=True),
         Contender("memory-200mb", "one rank, one file of 0.2 GB", 1, host(1), megabytes=200, files=1, rounds=1),
         Contender("memory-2gb", "one rank, one file of 2 GB", 1, host(1), megabytes=2000, files=1, rounds=1),
+        Contender(
+            "memory-hub",
+            "the same from the Hub server",
+            2,
+            host(1, hub=True),
+            hub=True,
+            megabytes=2000,
+            files=1,
+            rounds=1,
+        ),
     )
 }
 

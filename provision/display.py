@@ -30,7 +30,7 @@ _PHASE_STYLES = {
 def human(number: float) -> str:
     """1234567 → 1.23 M, in the units that people count tokens in."""
     for scale, suffix in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " k")):
-        if number >= scale:
+        if number >= 0.9995 * scale:  # 999,999 is 1 M, not 1e+03 k
             return f"{number / scale:.3g}{suffix}"
     return f"{number:.0f}"
 

@@ -102,7 +102,9 @@ class ClusterState:
     def apply(self, event: AnyEvent | LogLine, now: float) -> None:
         """Take in one event; `now` is in seconds, of any clock that only goes forward."""
         if isinstance(event, LogLine):
-            self.messages.append(f"{event.host}: {event.text}" if event.host else event.text)
+            # A terminal would obey the control characters that a login banner, or a traceback's text, may hold.
+            text = "".join(c if c.isprintable() else " " for c in event.text)
+            self.messages.append(f"{event.host}: {text}" if event.host else text)
             return
         host = self.hosts.get(event.host)
         if host is None:

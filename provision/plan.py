@@ -111,7 +111,7 @@ def units_of(files: Sequence[SourceFile], unit_bytes: int) -> tuple[Unit, ...]:
 
 
 def assign(units: Iterable[Unit], ranks: Sequence[int], placed: Mapping[int, int]) -> list[list[int]]:
-    """Unit → host, balancing bytes per rank: the longest unit first, to the host that is least loaded with it.
+    """Unit → host, balancing bytes per rank: the longest unit first, to the host that has the fewest so far.
 
     `ranks` is the rank count of each host; `placed` says on which host a unit is committed already. Returns the
     ordinals of each host, ascending.

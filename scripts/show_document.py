@@ -34,7 +34,9 @@ def main(directory: Path, tokenizer_directory: Path) -> None:
         tokens = np.memmap(record_path.with_suffix(".bin"), dtype=f"<{np.dtype(facts.dtype).str[1:]}", mode="r")
         start = int(index.byte_offsets[chosen]) // tokens.itemsize
         ids = tokens[start : start + int(index.lengths[chosen])].tolist()
-        print(f"{record_path.with_suffix('.bin').name}, document {chosen} of {record.documents} ({record.source.path}),")
+        print(
+            f"{record_path.with_suffix('.bin').name}, document {chosen} of {record.documents} ({record.source.path}),"
+        )
         print(f"{len(ids)} tokens, {ids[:8]} … {ids[-3:]}:\n")
         print(reference.decode(ids)[:CHARACTERS])
         return

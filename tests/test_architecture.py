@@ -57,7 +57,7 @@ DOORS = {
         *("provision/display.py", "provision/report.py", "provision/watch.py", "provision/control.py"),
         "provision/cli/",
     },
-    "stamina": {"shard/source/patience.py", "shard/rank.py"},
+    "stamina": {"shard/source/patience.py", "shard/rank.py", "provision/cli/__init__.py"},
     "starlette": {"provision/hubserver/"},
     "tiktoken": {"provision/tokenizers.py", "shard/tokenizer/ranks.py"},
     "tokenizers": {"shard/tokenizer/hf.py"},

@@ -1,6 +1,7 @@
 """status, abort, verify: the commands for a run that exists."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import msgspec
 from rich.console import Console
 
 from provision.display import clock, dashboard
-from provision.errors import NotProvenStoppedError
+from provision.errors import InputError, NotProvenStoppedError
 from provision.monitor import run_done
 from provision.report import verification
 from provision.rundir import find_run
@@ -92,9 +93,14 @@ def verify(targets: tuple[str, ...], as_json: bool) -> None:
 
 def _report(targets: tuple[str, ...]) -> tuple[Report, list[str]]:
     if all(_is_directory_of_shards(target) for target in targets) or len(targets) > 1:
-        return verify_directories([Path(target).expanduser() for target in targets]), []
-    return verify_run(find_run(targets[0]))
+        return verify_directories([Path(target) for target in targets]), []
+    try:
+        run = find_run(targets[0])
+    except InputError as error:
+        raise InputError(f"{error}, and no directory of shards (no {DIRECTORY_FILE} in it)") from error
+    return verify_run(run)
 
 
 def _is_directory_of_shards(target: str) -> bool:
-    return (Path(target).expanduser() / DIRECTORY_FILE).exists()
+    # Not Path.exists(), which raises for a name that is too long.
+    return os.path.exists(os.path.join(target, DIRECTORY_FILE))  # noqa: PTH110, PTH118

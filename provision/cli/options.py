@@ -1,5 +1,6 @@
 """The options that describe a run, shared by plan, script and launch."""
 
+import math
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -51,11 +52,21 @@ class Rate(click.ParamType[float]):
         text = str(value).strip()
         try:
             rate = float(Fraction(text[:-1]) / 100) if text.endswith("%") else float(text)
-        except ValueError:
+        except (ValueError, ZeroDivisionError):  # Fraction takes 1/0 for a number, until it is one
             self.fail(f"{value!r} is no rate; write 0.1% or 0.001", param, ctx)
         if not 0 <= rate < 1:
             self.fail(f"{value!r} is not between 0 and 1", param, ctx)
         return rate
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds that JSON can hold: neither inf nor nan."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
 
 
 _OPTIONS = (
@@ -159,7 +170,7 @@ _OPTIONS = (
     ),
     click.option(
         "--retry-seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min=0, min_open=True),
         default=900.0,
         show_default=True,
         metavar="S",
@@ -167,7 +178,7 @@ _OPTIONS = (
     ),
     click.option(
         "--stall-seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min=0, min_open=True),
         default=30.0,
         show_default=True,
         metavar="S",
@@ -176,7 +187,7 @@ _OPTIONS = (
     click.option(
         "--grace",
         "grace_seconds",
-        type=click.FloatRange(min=0),
+        type=Seconds(min=0),
         default=5.0,
         show_default=True,
         metavar="S",
@@ -192,7 +203,7 @@ _OPTIONS = (
     click.option(
         "--lease",
         "lease_seconds",
-        type=click.FloatRange(min=4),
+        type=Seconds(min=4),
         default=900.0,
         show_default=True,
         metavar="S",

@@ -78,7 +78,16 @@ def test_a_plain_line_has_the_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(0, "0"), (999, "999"), (1500, "1.5 k"), (2.5e6, "2.5 M"), (1.3e12, "1.3 T")]
+    ("number", "expected"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1500, "1.5 k"),
+        (999_499, "999 k"),
+        (999_999, "1 M"),
+        (2.5e6, "2.5 M"),
+        (1.3e12, "1.3 T"),
+    ],
 )
 def test_numbers_for_people(number: float, expected: str) -> None:
     """Large numbers are in thousands, millions, billions, trillions."""

@@ -152,6 +152,12 @@ def test_log_lines_notes_and_crashes_are_messages() -> None:
     ]
 
 
+def test_control_characters_of_log_lines_are_not_obeyed() -> None:
+    """What a host prints cannot move the cursor of the launcher's terminal, or colour it."""
+    state = folded(LogLine("alpha", "\x1b[2J\x1b]0;title\x07 banner\r"))
+    assert state.messages[0] == "alpha:  [2J ]0;title  banner "
+
+
 def test_an_event_of_no_host_of_the_plan_changes_nothing() -> None:
     """A line that claims to be of another host is passed over."""
     assert folded(done(0, "gamma")).committed == {}

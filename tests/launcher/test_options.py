@@ -85,11 +85,20 @@ def test_rates(text: str, expected: float) -> None:
     assert Rate().convert(text, None, None) == expected
 
 
-@pytest.mark.parametrize("text", ["", "%", "x", "100%", "1", "-0.1", "nan", "inf", "0.1%%"])
+@pytest.mark.parametrize("text", ["", "%", "x", "100%", "1", "-0.1", "nan", "inf", "0.1%%", "1/0%"])
 def test_no_rates(text: str) -> None:
     """What is no rate in [0, 1) is refused."""
     with pytest.raises(click.BadParameter):
         Rate().convert(text, None, None)
+
+
+@pytest.mark.parametrize("option", ["--retry-seconds", "--stall-seconds", "--grace", "--lease"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "soon"])
+def test_seconds_are_numbers(option: str, value: str) -> None:
+    """Seconds are finite and not negative: a plan is JSON, which has no infinity."""
+    result = CliRunner().invoke(cli, ["launch", "--dataset", "x", option, value])
+    assert result.exit_code == 2
+    assert option in result.output
 
 
 def test_an_unknown_option_is_exit_code_2() -> None:

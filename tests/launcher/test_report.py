@@ -1,0 +1,122 @@
+"""provision/report.py: a plan and an ending in words and figures."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from provision.errors import RemoteError
+from provision.hosts import Host
+from provision.monitor import ClusterState
+from provision.plan import Plan
+from provision.report import disk_needed, plan_table, short_of_space, summary
+from provision.rundir import RunDirectory
+from provision.settle import Answers
+from shard.progress import HostDone, UnitFailed, UnitsKept
+from shard.survey import Survey
+from tests.support.jobs import rank_spec
+from tests.support.plans import MIB, plan_of, source_files
+
+HOSTS = (Host(name="alpha", ranks=2), Host(name="beta", ranks=2))
+QUIET = Answers({}, {}, frozenset({"alpha", "beta"}))
+
+
+def drawn(what: RenderableType, width: int = 160) -> str:
+    output = io.StringIO()
+    Console(file=output, width=width).print(what)
+    return output.getvalue()
+
+
+def free(size: int) -> Survey:
+    return Survey(
+        version="1", python="3", output_free=size, holdout_free=size, same_disk=True, identity=None, committed=[]
+    )
+
+
+def ended(tmp_path: Path, *, code: int, answers: Answers = QUIET) -> str:
+    state = ClusterState(plan_of(HOSTS))
+    figures = {"documents": 1000, "holdout_documents": 10, "tokens": 50_000, "holdout_tokens": 500, "dropped": 7}
+    state.apply(UnitsKept(host="alpha", units=[(0, 4)], **figures), 0.0)
+    reason = "team/x: truncated"
+    state.apply(UnitFailed(host="beta", unit=4, rank=2, attempt=3, quarantined=True, reason=reason), 0.0)
+    state.apply(HostDone(host="alpha", outcome="complete", units_done=3, units=3, quarantined=[]), 0.0)
+    state.apply(HostDone(host="beta", outcome="failed", units_done=1, units=3, quarantined=[4], reason="a [b] c"), 0.0)
+    return drawn(summary(RunDirectory(tmp_path / "run"), state, answers, code))
+
+
+def test_plan_shows_every_host_and_the_rule() -> None:
+    """Units, bytes, disk, room and time of each host, and the threshold by which files were cut."""
+    plan = plan_of(HOSTS, files=source_files(*[100 * MIB] * 10, 600 * MIB))
+    text = drawn(plan_table(plan, {"alpha": free(5 * 10**9), "beta": RemoteError("beta: gone")}))
+    assert all(word in text for word in ("alpha", "beta", "0–1", "2–3", "5.0 GB", "unknown", plan.run_id))
+    assert "Files over 256 MiB are cut" in text
+    assert "3 of 13 units are such parts (largest file 629.1 MB)" in text
+
+
+def test_few_units_for_many_ranks_is_told() -> None:
+    """A plan whose ranks have hardly a unit each says how to have more."""
+    advice = "a smaller --unit-size balances better"
+    assert advice in drawn(plan_table(plan_of(HOSTS), {}), width=300)
+    assert advice not in drawn(plan_table(plan_of(HOSTS, files=source_files(*[MIB] * 50)), {}), width=300)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_plan_fits_its_terminal(width: int) -> None:
+    """No line of the table is longer than the terminal."""
+    text = drawn(plan_table(plan_of(HOSTS), {"alpha": free(10**12), "beta": free(10**9)}), width)
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_room_is_counted_for_what_is_still_to_do() -> None:
+    """A host is short of space by its pending units alone: what is committed needs no more room."""
+    plan = plan_of(HOSTS, files=source_files(*[100 * MIB] * 4))
+    surveys = {host.name: free(disk_needed(plan, 150 * MIB)) for host in plan.hosts}
+    lines = short_of_space(plan, surveys, ())
+    assert [line.partition(":")[0] for line in lines] == ["alpha", "beta"]
+    assert "needed in ~/dataset_shard" in lines[0]
+    assert short_of_space(plan, surveys, [plan.hosts[0].units[0], plan.hosts[1].units[0]]) == []
+    assert short_of_space(plan, {"alpha": RemoteError("alpha: gone")}, ()) == []
+
+
+def test_disk_follows_the_width_of_tokens() -> None:
+    """A vocabulary of four-byte ids needs more room than one of two, and bytes more than either."""
+
+    def need(plan: Plan) -> int:
+        return disk_needed(plan, 10**9)
+
+    narrow, wide = plan_of(HOSTS, tokenizer=rank_spec("r50k_base")), plan_of(HOSTS, tokenizer=rank_spec("cl100k_base"))
+    assert need(narrow) < need(wide) < need(plan_of(HOSTS))
+
+
+def test_ending_with_something_missing(tmp_path: Path) -> None:
+    """Totals, the units given up with their reason, hosts that failed, where to look, and what to do."""
+    text = ended(tmp_path, code=1)
+    for part in (
+        "4 of 6 units committed: 1,000 documents, 50,000 tokens in train; 10 documents, 500 tokens in holdout; 7 rows",
+        "given up: unit 4 (data/000004.parquet) on beta: team/x: truncated",
+        "beta: failed (a [b] c)",
+        "launch again to continue",
+    ):
+        assert part in text.replace("\n", " ")
+    assert "alpha: complete" not in text
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(0, "complete; no process of the run is left"), (130, "stopped; no process of the run is left")]
+)
+def test_endings(tmp_path: Path, code: int, words: str) -> None:
+    """The last line says how it ended."""
+    assert words in ended(tmp_path, code=code)
+
+
+def test_ending_that_is_not_proven(tmp_path: Path) -> None:
+    """Hosts with something left and hosts that did not answer are named, with what to try."""
+    answers = Answers({"alpha": ["12 python -m shard rank"]}, {"beta": "beta: no route to host"}, frozenset())
+    text = ended(tmp_path, code=3, answers=answers)
+    for part in (
+        "alpha: still running: 12 python -m shard rank",
+        "not shown to be quiet: beta: no route to host",
+        "NOT shown to be quiet: alpha, beta. Try 'shardfleet abort",
+    ):
+        assert part in text
