@@ -20,7 +20,7 @@ from provision.rundir import RunDirectory
 from provision.settle import Answers, exit_code, left_on_hosts, stop_hosts
 from provision.watch import Style, print_line, replay, watch
 from shard.errors import ShardError
-from shard.processes import die_with_parent
+from shard.host.processes import die_with_parent
 
 _run = click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 

@@ -9,7 +9,7 @@ from provision.channel import Channel
 from provision.errors import ProvisionError, RemoteError
 from provision.hosts import Host
 from provision.local import LocalChannel
-from provision.ssh import SshChannel
+from provision.ssh.channel import SshChannel
 
 T = TypeVar("T")
 

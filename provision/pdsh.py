@@ -8,7 +8,7 @@ from provision.errors import InputError
 from provision.hosts import Host
 from provision.plan import Plan
 from provision.quoting import remote_path_word
-from shard.processes import HOST_VARIABLE, JOB_VARIABLE
+from shard.host.processes import HOST_VARIABLE, JOB_VARIABLE
 from shard.progress import AnyEvent, decode
 
 _LABELLED = re.compile(r"([A-Za-z0-9._-]+): (.*)", re.DOTALL)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from msgspec.structs import replace
 
-from provision.catalog import SourceFile
+from provision.catalog.types import SourceFile
 from provision.errors import PlanError
 from provision.hosts import Host
 from shard.job import (

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.catalog import Catalog, DatasetSpec
-from provision.catalog_files import files_catalog
-from provision.catalog_hub import hub_catalog
+from provision.catalog.files import files_catalog
+from provision.catalog.hub import hub_catalog
+from provision.catalog.types import Catalog, DatasetSpec
 from provision.errors import InputError
 from provision.hosts import Host, check_directory, read_hosts
 from provision.plan import Plan, assigned, make_plan
 from provision.rundir import SCRIPT_NAME, RunDirectory
 from provision.script import render_script
-from provision.ssh_config import write_ssh_config
+from provision.ssh.config import write_ssh_config
 from provision.survey import Surveys, committed_of, survey_hosts
 from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
 from shard.disk import write_atomic

@@ -11,8 +11,8 @@ from provision.plan import Plan
 from provision.rundir import RunDirectory
 from provision.settle import Answers
 from provision.survey import Surveys
-from shard.report import Report
-from shard.survey import Survey
+from shard.host.survey import Survey
+from shard.verify.report import Report
 
 _FINDINGS_SHOWN = 50
 _TOKENS_PER_SOURCE_BYTE = 0.36

@@ -10,8 +10,8 @@ from provision.channel import Channel
 from provision.errors import NotReadyError, ProvisionError, RemoteError
 from provision.fleet import on_all
 from provision.plan import HostPlan, Plan
+from shard.host.survey import Survey
 from shard.progress import ordinals_of
-from shard.survey import Survey
 
 _TIMEOUT_SECONDS = 120.0
 

@@ -6,8 +6,8 @@ from provision.channel import Channel
 from provision.errors import ProvisionError, RemoteError
 from provision.fleet import on_all
 from provision.rundir import RunDirectory
-from shard.coverage import report_of
-from shard.report import Report
+from shard.verify.coverage import report_of
+from shard.verify.report import Report
 
 _TIMEOUT_SECONDS = 24 * 3600.0
 

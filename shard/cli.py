@@ -7,11 +7,11 @@ import click
 import msgspec
 
 from shard.errors import ShardError, VerificationError
+from shard.host.stopping import left_of, stop
+from shard.host.supervisor import run_host
+from shard.host.survey import survey
 from shard.job import Job, read_record
-from shard.stopping import left_of, stop
-from shard.supervisor import run_host
-from shard.survey import survey
-from shard.verify import verify_job
+from shard.verify.stores import verify_job
 
 _job = click.option(
     "--job",
@@ -42,7 +42,7 @@ def run(job_directory: Path) -> None:
 def rank(job_directory: Path, rank: int, link: int, parent: int) -> None:
     """One rank (started by the supervisor)."""
     # Here: it loads the Parquet reader and the tokenizer, which would keep every 'stop' and 'left' waiting.
-    from shard.rank import run_rank
+    from shard.host.rank import run_rank
 
     sys.exit(run_rank(job_directory, rank, link, parent))
 

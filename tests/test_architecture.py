@@ -15,13 +15,13 @@ SHARED = {
     "shard.progress": "*",
     "shard.records": "*",
     "shard.errors": "*",
-    "shard.report": "*",
-    "shard.survey": {"Survey"},
+    "shard.verify.report": "*",
+    "shard.host.survey": {"Survey"},
     # Pure proof over reports.
-    "shard.coverage": {"report_of"},
+    "shard.verify.coverage": {"report_of"},
     # Small helpers without state.
     "shard.disk": {"write_atomic"},
-    "shard.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
+    "shard.host.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
     # The catalog looks into the first file with the very code that will read all of them.
     "shard.source": {"files"},
     "shard.source.hub": {"HubFile"},
@@ -32,7 +32,7 @@ SHARED = {
     "shard.tokenizer.ranks": {"RANK_FILES", "RankFile", "TiktokenReference", "by_sha256"},
     "shard.tokenizer.raw_bytes": {"EOD_ID", "VOCAB_SIZE"},
     # `shardfleet verify DIR`, on this machine.
-    "shard.verify": {"verify"},
+    "shard.verify.stores": {"verify"},
 }
 """Module of shard → names that the launcher may import from it. None of them runs a worker."""
 
@@ -40,24 +40,24 @@ DOORS = {
     "anyio": {"provision/hubserver/"},
     "awkward": {"shard/tokenizer/fast.py"},
     "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
-    "cryptography": {"provision/ssh.py"},
-    "fsspec": {"provision/catalog.py", "shard/source/files.py"},
+    "cryptography": {"provision/ssh/channel.py"},
+    "fsspec": {"provision/catalog/types.py", "shard/source/files.py"},
     "gigatoken": {"shard/tokenizer/fast.py"},
-    "httpx2": {"provision/catalog_hub.py", "provision/tokenizers.py", "shard/source/"},
+    "httpx2": {"provision/catalog/hub.py", "provision/tokenizers.py", "shard/source/"},
     "huggingface_hub": {
-        *("provision/card.py", "provision/catalog_hub.py", "provision/push.py", "provision/tokenizers.py"),
+        *("provision/catalog/card.py", "provision/catalog/hub.py", "provision/push.py", "provision/tokenizers.py"),
         "shard/source/",
     },
     "numpy": {"shard/"},
-    "paramiko": {"provision/ssh.py", "provision/known_hosts.py", "provision/ssh_proxy.py"},
+    "paramiko": {"provision/ssh/channel.py", "provision/ssh/known_hosts.py", "provision/ssh/proxy.py"},
     # rank.py sets the number of Arrow's threads.
-    "pyarrow": {"shard/source/", "shard/rank.py"},
+    "pyarrow": {"shard/source/", "shard/host/rank.py"},
     "requests": {"provision/tokenizers.py"},
     "rich": {
         *("provision/display.py", "provision/report.py", "provision/watch.py", "provision/control.py"),
         "provision/cli/",
     },
-    "stamina": {"shard/source/patience.py", "shard/rank.py", "provision/cli/__init__.py"},
+    "stamina": {"shard/source/patience.py", "shard/host/rank.py", "provision/cli/__init__.py"},
     "starlette": {"provision/hubserver/"},
     "tiktoken": {"provision/tokenizers.py", "shard/tokenizer/ranks.py"},
     "tokenizers": {"shard/tokenizer/hf.py"},
@@ -163,7 +163,7 @@ def test_imports_stand_at_the_top() -> None:
     ]
     assert found == [
         "provision/cli/tools.py: serve imports provision.hubserver",
-        "shard/cli.py: rank imports shard.rank",
+        "shard/cli.py: rank imports shard.host.rank",
     ]
 
 

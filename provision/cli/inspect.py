@@ -19,8 +19,8 @@ from provision.settle import left_on_hosts, stop_hosts
 from provision.verify_run import verify_run
 from provision.watch import replay
 from shard.records import DIRECTORY_FILE
-from shard.report import Report
-from shard.verify import verify as verify_directories
+from shard.verify.report import Report
+from shard.verify.stores import verify as verify_directories
 
 _LAUNCHER_ENDS_SECONDS = 10.0
 

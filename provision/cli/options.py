@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from provision.catalog import DatasetSpec
+from provision.catalog.types import DatasetSpec
 from provision.prepare import Request
 from provision.tokenizers import NO_EOD
 from shard.job import Options

@@ -16,7 +16,7 @@ from provision.prepare import Prepared, Request, prepare, write_run
 from provision.report import plan_table, short_of_space
 from provision.rundir import SCRIPT_NAME
 from provision.survey import problems, require_ready
-from shard.survey import Survey
+from shard.host.survey import Survey
 
 
 @click.command()

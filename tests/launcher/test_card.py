@@ -1,4 +1,4 @@
-"""provision/card.py: the files that a dataset card lists (the whole way is in test_catalog)."""
+"""provision/catalog/card.py: the files that a dataset card lists (the whole way is in test_catalog)."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import huggingface_hub
 import pytest
 import yaml
 
-from provision.card import CardConfig, chosen_config, configs_of
+from provision.catalog.card import CardConfig, chosen_config, configs_of
 from provision.errors import CatalogError
 
 

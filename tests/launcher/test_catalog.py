@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from provision.catalog import Catalog, DatasetSpec, choose
-from provision.catalog_files import files_catalog
+from provision.catalog.files import files_catalog
+from provision.catalog.types import Catalog, DatasetSpec, choose
 from provision.errors import CatalogError
 from provision.prepare import list_dataset
 from tests.support.hub import RunningHub, running_hub
@@ -34,7 +34,7 @@ TOKEN = "hf_catalogtest"
 _PROGRAM = """
 import json, sys
 import msgspec
-from provision.catalog import DatasetSpec
+from provision.catalog.types import DatasetSpec
 from provision.errors import ProvisionError
 from provision.prepare import list_dataset
 fields = json.loads(sys.argv[1])

@@ -20,8 +20,8 @@ from provision.fleet import on_all, open_channel
 from provision.hosts import Host, parse_hosts
 from provision.local import LocalChannel
 from provision.quoting import remote_command, remote_path_word
-from provision.ssh import SshChannel
-from provision.ssh_config import write_ssh_config
+from provision.ssh.channel import SshChannel
+from provision.ssh.config import write_ssh_config
 from tests.support.sshd import LoopbackHost, LoopbackHosts, loopback_hosts
 
 ALPHA = Host(name="alpha", ranks=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provision.catalog import DatasetSpec
+from provision.catalog.types import DatasetSpec
 from provision.errors import InputError
 from provision.prepare import Prepared, Request, prepare, write_run
 from provision.survey import problems

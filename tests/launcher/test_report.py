@@ -13,8 +13,8 @@ from provision.plan import Plan
 from provision.report import disk_needed, plan_table, short_of_space, summary
 from provision.rundir import RunDirectory
 from provision.settle import Answers
+from shard.host.survey import Survey
 from shard.progress import HostDone, UnitFailed, UnitsKept
-from shard.survey import Survey
 from tests.support.jobs import rank_spec
 from tests.support.plans import MIB, plan_of, source_files
 

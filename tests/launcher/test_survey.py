@@ -14,8 +14,8 @@ from provision.errors import NotReadyError, RemoteError
 from provision.hosts import Host
 from provision.plan import Plan
 from provision.survey import committed_of, problems, require_ready, survey_hosts
+from shard.host.survey import Survey
 from shard.job import Holdout
-from shard.survey import Survey
 from tests.support.plans import plan_of
 
 HOSTS = (Host(name="alpha", ranks=1), Host(name="beta", ranks=1))

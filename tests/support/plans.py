@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from provision.catalog import SourceFile
+from provision.catalog.types import SourceFile
 from provision.hosts import Host
 from provision.plan import Plan, assigned, make_plan
 from shard.job import Dataset, Holdout, Options

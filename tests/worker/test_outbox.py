@@ -1,4 +1,4 @@
-"""shard/outbox.py in processes whose standard output is as bad as it gets."""
+"""shard/host/outbox.py in processes whose standard output is as bad as it gets."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ EVENTS = 3000
 _PROGRAM = """
 import sys
 from pathlib import Path
-from shard.outbox import Outbox
+from shard.host.outbox import Outbox
 from shard.progress import Note, Progress
 outbox = Outbox(Path(sys.argv[1]))
 for number in range(int(sys.argv[2])):

@@ -1,10 +1,10 @@
-"""shard/schedule.py"""
+"""shard/host/schedule.py"""
 
 import hypothesis.strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
+from shard.host.schedule import UnitQueue
 from shard.job import Unit
-from shard.schedule import UnitQueue
 
 ATTEMPTS = 3
 FILES, PARTS = 4, 3

@@ -1,4 +1,4 @@
-"""shard/supervisor.py, crew.py, rank.py, stops.py and stopping.py: real supervisors with real ranks."""
+"""shard/host/supervisor.py, crew.py, rank.py, stops.py and stopping.py: real supervisors with real ranks."""
 
 import fcntl
 import json

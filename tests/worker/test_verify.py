@@ -15,18 +15,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from shard.coverage import prove_coverage, report_of
-from shard.dircheck import verify_directory
 from shard.errors import JobError
 from shard.formats.megatron import index_bytes, read_index
 from shard.job import Holdout, Job, Unit, canonical_json, identity_of
 from shard.pipeline import Counters, Workplace, write_unit
 from shard.records import Split, read_directory, read_shard
-from shard.report import DirectoryReport, Report
 from shard.source.download import Scratch
 from shard.store import open_store, scratch_of
 from shard.tokenizer.load import load_tokenizer
-from shard.verify import verify, verify_job
+from shard.verify.coverage import prove_coverage, report_of
+from shard.verify.directory import verify_directory
+from shard.verify.report import DirectoryReport, Report
+from shard.verify.stores import verify, verify_job
 from tests.support.jobs import (
     BYTES_SPEC,
     files_dataset,

@@ -13,11 +13,11 @@ import pyarrow as pa
 import stamina.instrumentation
 
 from shard.errors import DiskFullError, ShardError
+from shard.host.processes import die_with_parent
+from shard.host.ranklink import Broken, Committed, Counted, Failed, RankEnd
 from shard.job import Job, Unit, read_record
 from shard.pipeline import Counters, Workplace, Written, write_unit
-from shard.processes import die_with_parent
 from shard.progress import shorten
-from shard.ranklink import Broken, Committed, Counted, Failed, RankEnd
 from shard.source.download import Scratch
 from shard.store import directories_of, scratch_of
 from shard.tokenizer.load import load_tokenizer

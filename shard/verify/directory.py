@@ -14,8 +14,8 @@ from shard.errors import JobError
 from shard.formats.payload import DTYPES
 from shard.job import FORMAT, FORMAT_VERSION, Identity, canonical_json
 from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split
-from shard.report import DirectoryReport, Finding, UnitFacts
-from shard.shardcheck import check_shard
+from shard.verify.report import DirectoryReport, Finding, UnitFacts
+from shard.verify.shard import check_shard
 
 Progress = Callable[[Path, int, int], None]
 """(directory, payload bytes read, payload bytes to read); called in the caller's thread after every shard."""

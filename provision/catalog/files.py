@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from provision.catalog import LOOKED_INTO, Catalog, DatasetSpec, SourceFile, choose, has_text_column, parquet_only
+from provision.catalog.types import LOOKED_INTO, Catalog, DatasetSpec, SourceFile, choose, has_text_column, parquet_only
 from provision.errors import CatalogError
 from shard.errors import SourceError
 from shard.job import Dataset

@@ -12,12 +12,14 @@ from typing import Any
 
 import msgspec
 
-from shard.crew import Crew
 from shard.disk import write_atomic
 from shard.errors import DirectoryInUseError, ShardError
+from shard.host.crew import Crew
+from shard.host.outbox import Outbox
+from shard.host.processes import adopt_orphans, cookie, describe, end_all
+from shard.host.schedule import UnitQueue
+from shard.host.stops import StopWatch
 from shard.job import Job, read_record
-from shard.outbox import Outbox
-from shard.processes import adopt_orphans, cookie, describe, end_all
 from shard.progress import (
     HostDone,
     HostStarted,
@@ -29,8 +31,6 @@ from shard.progress import (
     shown_ranks,
 )
 from shard.records import ShardRecord, Split
-from shard.schedule import UnitQueue
-from shard.stops import StopWatch
 from shard.store import Directories, committed, open_store, remove_unfinished, scratch_of
 
 PID_FILE = "supervisor.json"

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from shard.host.processes import cookie
+from shard.host.ranklink import Broken, Committed, Counted, Failed, Ready, Take, line_of, rank_message
+from shard.host.schedule import UnitQueue
 from shard.job import Job
-from shard.processes import cookie
 from shard.progress import AnyEvent, Note, RankExited, UnitDone, UnitFailed, shorten
-from shard.ranklink import Broken, Committed, Counted, Failed, Ready, Take, line_of, rank_message
-from shard.schedule import UnitQueue
 
 _ZERO = Counted(unit=-1, documents=0, tokens=0, text_bytes=0, retries=0)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provision.errors import RemoteError
-from provision.ssh_resolve import Resolved
+from provision.ssh.resolve import Resolved
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Literal
 from shard.job import Identity, Unit, canonical_json
 from shard.progress import ranges_of
 from shard.records import SPLITS, Split
-from shard.report import Coverage, DirectoryReport, Finding, Report, UnitFacts
+from shard.verify.report import Coverage, DirectoryReport, Finding, Report, UnitFacts
 
 
 def report_of(directories: Iterable[DirectoryReport], units: Sequence[Unit] | None = None) -> Report:

@@ -4,13 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from shard.coverage import report_of
-from shard.dircheck import Progress, verify_directory
 from shard.errors import JobError
 from shard.job import Job
 from shard.records import DIRECTORY_FILE, DirectoryRecord, read_directory
-from shard.report import Report
 from shard.store import directories_of
+from shard.verify.coverage import report_of
+from shard.verify.directory import Progress, verify_directory
+from shard.verify.report import Report
 
 
 def verify(directories: Sequence[Path], *, progress: Progress | None = None) -> Report:

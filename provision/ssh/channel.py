@@ -27,10 +27,10 @@ from paramiko.pkey import UnknownKeyType
 from provision.channel import Completed
 from provision.errors import RemoteError
 from provision.hosts import Host
-from provision.known_hosts import KnownKeys, check_key, known_keys
 from provision.quoting import remote_command
-from provision.ssh_proxy import Proxy
-from provision.ssh_resolve import Resolved, resolve
+from provision.ssh.known_hosts import KnownKeys, check_key, known_keys
+from provision.ssh.proxy import Proxy
+from provision.ssh.resolve import Resolved, resolve
 
 # Without a handler its threads would print tracebacks of failures that are reported here.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())

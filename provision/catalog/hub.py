@@ -17,8 +17,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._validators import validate_repo_id
 
-from provision.card import CardConfig, chosen_config, configs_of
-from provision.catalog import LOOKED_INTO, Catalog, DatasetSpec, SourceFile, choose, has_text_column, parquet_only
+from provision.catalog.card import CardConfig, chosen_config, configs_of
+from provision.catalog.types import LOOKED_INTO, Catalog, DatasetSpec, SourceFile, choose, has_text_column, parquet_only
 from provision.errors import CatalogError
 from shard.errors import SourceError
 from shard.job import Dataset, Options, Unit

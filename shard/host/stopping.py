@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from shard.errors import JobError
+from shard.host.processes import Process, cookie, end_all, is_alive, with_cookie
+from shard.host.stops import NOW_SIGNAL
+from shard.host.supervisor import PID_FILE, remove_secrets
 from shard.job import Job, read_record
-from shard.processes import Process, cookie, end_all, is_alive, with_cookie
-from shard.stops import NOW_SIGNAL
 from shard.store import remove_leftovers
-from shard.supervisor import PID_FILE, remove_secrets
 
 _KILL_AFTER_GRACE_SECONDS = 10.0
 _KILL_NOW_SECONDS = 3.0

@@ -1,0 +1,1 @@
+"""Dataset spec → pinned list of source files, from the Hub or from files."""

@@ -1,0 +1,1 @@
+"""SSH: the client config of a run, and channels to its hosts."""
