@@ -107,11 +107,11 @@ start_local() {{
 _LOCAL_WITHOUT_PDSH = """\
 
 start_local_without_pdsh() {{
-  local command
+  local command commands=({commands})
   rm -f death_pipe
   mkfifo -m 600 death_pipe
   exec {{death}}<>death_pipe # this shell is its only writer
-  for command in {commands}; do
+  for command in "${{commands[@]}}"; do
     setsid sh -c "$command" <death_pipe >&"$events" 2>&1 {{death}}>&- &
     workers+=($!)
   done

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: makes .venv with the package in it, and system packages where that is possible.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
