@@ -123,6 +123,7 @@ class Holdout(Record, frozen=True, kw_only=True):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "rate", float(self.rate))  # 0 and 0.0 have one fingerprint
         _require(0.0 <= self.rate < 1.0, f"holdout rate {self.rate} is not in [0, 1)")
         _require(0 <= self.seed < 1 << 64, f"holdout seed {self.seed} is not an unsigned 64-bit number")
 

@@ -3,6 +3,7 @@
 A rank needs no way to stop: what it has not committed is under temporary names, so SIGTERM and SIGKILL are equal to it.
 """
 
+import gc
 import logging
 import os
 import threading
@@ -39,6 +40,7 @@ def run_rank(job_directory: Path, rank: int, descriptor: int, parent: int) -> in
         log.exception("cannot start")
         link.send(Broken(reason=shorten(str(error))))
         return error.exit_code
+    gc.freeze()  # what is loaded now stays: no collection need look at it again
     code = 1
     try:
         _Rank(link, place).run()

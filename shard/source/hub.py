@@ -4,6 +4,8 @@ Rate limits count resolves (3,000 in five minutes for an anonymous address), so 
 only when it has expired. See https://huggingface.co/docs/hub/rate-limits.
 """
 
+import functools
+import ssl
 import threading
 from urllib.parse import urlsplit
 
@@ -17,6 +19,12 @@ from shard.job import Dataset, Options, Unit
 from shard.source.patience import TRANSIENT_STATUS, TransientError, hub_error, patiently, transient
 
 _EXPIRED = frozenset({401, 403, 410})
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """One for all files: reading the certificates takes longer than a small file does."""
+    return httpx2.create_ssl_context()
 
 
 class _ExpiredError(Exception):
@@ -37,6 +45,7 @@ class HubFile:
         self._etag: str | None = None
         self._lock = threading.Lock()
         self._client = httpx2.Client(
+            verify=_tls(),
             follow_redirects=True,
             timeout=httpx2.Timeout(options.stall_seconds),
             limits=httpx2.Limits(max_connections=options.spans_in_flight + 1),
@@ -77,17 +86,17 @@ class HubFile:
         if urlsplit(location).netloc == urlsplit(self._url).netloc:
             # Served by the Hub itself; a signed location elsewhere refuses foreign credentials.
             headers |= build_hf_headers()
-        body = bytearray()
+        pieces: list[bytes] = []
         try:
             with self._client.stream("GET", location, headers=headers) as response:
                 self._check(response, start, end)
-                for piece in response.iter_raw():
-                    body += piece
+                pieces.extend(response.iter_raw())
         except httpx2.TransportError as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
+        body = b"".join(pieces)
         if len(body) != end - start:
             raise TransientError(f"bytes {start} to {end}: got {len(body)} of {end - start}")
-        return bytes(body)
+        return body
 
     def _check(self, response: httpx2.Response, start: int, end: int) -> None:
         status = response.status_code
