@@ -20,6 +20,7 @@ from provision.survey import Surveys, committed_of, survey_hosts
 from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
 from shard.disk import write_atomic
 from shard.errors import JobError
+from shard.host.survey import Survey
 from shard.job import Holdout, Options, canonical_json
 
 
@@ -91,10 +92,15 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
             raise InputError(f"{host.name}: shards and holdout would both go to {host.output_dir!r}")
     run = RunDirectory(run_dir or request.run_dir or Path("runs") / plan.run_id)
     run.make()
-    write_ssh_config(run.ssh_config, hosts, user_config=request.ssh_config)
+    write_ssh_config(run.next_ssh_config, hosts, user_config=request.ssh_config)
     say(f"asking {len(hosts)} {'host' if len(hosts) == 1 else 'hosts'}…")
-    surveys = survey_hosts(plan, run.ssh_config)
+    surveys = survey_hosts(plan, run.next_ssh_config)
+    # A host that gives no answer still has what it is known to have.
+    known = run.read_ledger(plan.fingerprint)
+    silent = {host.name for host in plan.hosts} - {n for n, answer in surveys.items() if isinstance(answer, Survey)}
     committed = committed_of(plan, surveys)
+    for name in silent:
+        committed[name] = [ordinal for ordinal, host in known.items() if host == name and ordinal < len(plan.units)]
     return Prepared(
         plan=assigned(plan, committed),
         run=run,
@@ -121,7 +127,9 @@ def write_run(prepared: Prepared) -> Path:
     """
     run, plan = prepared.run, prepared.plan
     script = render_script(plan, run_dir=run.path, python=sys.executable)
+    run.require_same_run(plan)
     with run.not_running():
+        run.next_ssh_config.replace(run.ssh_config)
         run.write_plan(plan)
         if plan.tokenizer.file is not None:
             write_atomic(run.tokenizer / plan.tokenizer.file, prepared.tokenizer.data)
@@ -130,5 +138,8 @@ def write_run(prepared: Prepared) -> Path:
         write_atomic(run.script, script.encode(), mode=0o755)
     copy = Path.cwd() / SCRIPT_NAME
     if copy != run.script:
-        shutil.copy2(run.script, copy)
+        try:
+            shutil.copy2(run.script, copy)
+        except OSError as error:
+            raise InputError(f"{copy}: {error.strerror}; run this where you may write, or run {run.script}") from error
     return copy

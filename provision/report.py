@@ -110,7 +110,7 @@ def disk_needed(plan: Plan, source_bytes: int) -> int:
 
 
 def short_of_space(plan: Plan, surveys: Surveys, done: Iterable[int]) -> list[str]:
-    """One line per host whose disk will not hold its share."""
+    """One line per host whose disk, by the estimate, will not hold its share."""
     finished = set(done)
     found = []
     for host in plan.hosts:
@@ -119,11 +119,16 @@ def short_of_space(plan: Plan, surveys: Surveys, done: Iterable[int]) -> list[st
             continue
         pending = sum(plan.units[ordinal].bytes for ordinal in host.units if ordinal not in finished)
         needed = disk_needed(plan, pending)
-        if needed > answer.output_free:
-            found.append(
-                f"{host.name}: about {needed / 1e9:.1f} GB needed in {host.output_dir}, "
-                f"{answer.output_free / 1e9:.1f} GB free"
-            )
+        held_out = int(needed * plan.holdout.rate)
+        rooms = [(host.output_dir, needed, answer.output_free)]
+        if not answer.same_disk:
+            rooms.append((host.holdout_dir, held_out, answer.holdout_free))
+        found += [
+            f"{host.name}: about {size / 1e9:.1f} GB needed in {directory}, {free / 1e9:.1f} GB free: "
+            "should it run full, that host stops, and goes on after space is made and the run launched again"
+            for directory, size, free in rooms
+            if size > free
+        ]
     return found
 
 

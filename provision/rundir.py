@@ -37,6 +37,8 @@ class RunDirectory:
         self.plan_file = self.path / "plan.json"
         self.script = self.path / SCRIPT_NAME
         self.ssh_config = self.path / "ssh_config"
+        self.next_ssh_config = self.path / "ssh_config.next"
+        """Of a launch that is being prepared: a run under way keeps its own."""
         self.events = self.path / "events.jsonl"
         self.locations = self.path / "locations.json"
         self.tokenizer = self.path / "tokenizer"
@@ -46,8 +48,9 @@ class RunDirectory:
 
     def make(self) -> None:
         try:
-            self.tokenizer.mkdir(parents=True, exist_ok=True)
-            self.path.chmod(0o700)
+            if not self.path.exists():
+                self.path.mkdir(parents=True, mode=0o700)
+            self.tokenizer.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.path}: {error.strerror}; choose another with --run-dir") from error
 
@@ -60,6 +63,11 @@ class RunDirectory:
         if plan.version != PLAN_VERSION:
             raise PlanError(f"{self.plan_file}: plan version {plan.version}; this is version {PLAN_VERSION}")
         return plan
+
+    def require_same_run(self, plan: Plan) -> None:
+        """Raise InputError when the directory is another run's."""
+        if self.plan_file.exists() and (found := self.read_plan().run_id) != plan.run_id:
+            raise InputError(f"{self.path}: is the directory of run {found}; give this run another --run-dir")
 
     def write_plan(self, plan: Plan) -> None:
         write_atomic(self.plan_file, canonical_json(plan), mode=0o600)

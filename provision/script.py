@@ -19,7 +19,7 @@ _HEAD = """\
 #   work      {units} units, {gigabytes:.1f} GB of source
 #   hosts     {hosts}: {ranks} ranks
 #   shards    {output_dir} and {holdout_dir} on every host
-#
+{overwrite}#
 # Does the whole job by itself: sends every host its part, starts the workers there with pdsh, shows their progress,
 # and at the end asks every host what is left. Run it again and it continues where it stopped.
 #
@@ -30,6 +30,14 @@ _HEAD = """\
 # not shown to be on the hosts named.
 
 set -uo pipefail
+
+case "$*" in
+  '' | --plain | --json) ;;
+  *)
+    echo "usage: $0 [--plain | --json]" >&2
+    exit 2
+    ;;
+esac
 
 run_dir={run_dir}
 python={python}
@@ -81,6 +89,8 @@ stop_hosts() {{
 tether=()
 command -v setpriv >/dev/null && tether=(setpriv --pdeathsig KILL)
 """
+
+_OVERWRITE = "#   NOTE      shards of another fingerprint in those directories are REPLACED (--overwrite)\n"
 
 _REMOTE = """\
 
@@ -196,6 +206,7 @@ def render_script(plan: Plan, *, run_dir: Path, python: str) -> str:
             ranks=plan.world_size,
             output_dir=_comment(plan.hosts[0].output_dir),
             holdout_dir=_comment(plan.hosts[0].holdout_dir),
+            overwrite=_OVERWRITE if plan.overwrite else "",
             run_dir=shlex.quote(str(run_dir)),
             python=shlex.quote(python),
             names=shlex.quote(" ".join(host.name for host in plan.hosts)),

@@ -54,6 +54,22 @@ def problems(plan: Plan, surveys: Surveys) -> list[str]:
                 f"{name}: {_output_dir(plan, name)} holds shards of another run. Differing: {differing}. "
                 "Choose another --output-dir, or replace those shards with --overwrite"
             )
+    return [*found, *_twice(plan, surveys)]
+
+
+def _twice(plan: Plan, surveys: Surveys) -> list[str]:
+    """Units that are committed in two places: a trainer would see their rows twice."""
+    committed = committed_of(plan, surveys)
+    places = {name: answer.place or name for name, answer in surveys.items() if isinstance(answer, Survey)}
+    found = []
+    for index, (first, units) in enumerate(committed.items()):
+        for second, others in list(committed.items())[index + 1 :]:
+            both = sorted(set(units) & set(others))
+            if both and places[first] != places[second]:
+                found.append(
+                    f"{first} and {second}: both have finished {len(both)} units, the first is {both[0]:06d}, "
+                    "and every row must be there once: remove those files from the output and holdout directories of one of them"
+                )
     return found
 
 

@@ -3,7 +3,7 @@
 import os
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Literal, TextIO
 
@@ -14,6 +14,7 @@ from provision.display import dashboard, live, plain_line
 from provision.monitor import ClusterState
 from provision.pdsh import LogLine, parse_line
 from provision.rundir import RunDirectory
+from shard.errors import DiskFullError
 from shard.progress import AnyEvent, Progress
 
 Style = Literal["live", "plain", "json"]
@@ -49,13 +50,19 @@ def watch(run: RunDirectory, descriptor: int, output: TextIO, style: Style) -> N
     plan = run.read_plan()
     state = ClusterState(plan)
     ledger = run.read_ledger(plan.fingerprint)
-    started = drawn = saved = time.monotonic()
+    started = drawn = saved = now = time.monotonic()
     known = len(ledger)
     with ExitStack() as stack:
-        keep = stack.enter_context(run.events.open("ab+", buffering=0))
-        _end_line(keep)
-        keep.write(_stamped(_Started(run_id=plan.run_id)))
+        events = stack.enter_context(run.events.open("ab+", buffering=0))
         show = _show(output, style, stack)
+
+        def tell(text: str) -> None:
+            line = LogLine(None, text)
+            state.apply(line, now)
+            show.line(state, line, _stamped(line))
+
+        keep = _Keeper(events, tell)
+        keep.write(_stamped(_Started(run_id=plan.run_id)))
         for line in _lines(descriptor):
             now = time.monotonic()
             if line is not None:
@@ -72,8 +79,10 @@ def watch(run: RunDirectory, descriptor: int, output: TextIO, style: Style) -> N
                 saved = now
                 ledger |= state.committed
                 known = len(ledger)
-                run.write_ledger(plan.fingerprint, ledger)
-        run.write_ledger(plan.fingerprint, ledger | state.committed)
+                with keep.going_on():
+                    run.write_ledger(plan.fingerprint, ledger)
+        with keep.going_on():
+            run.write_ledger(plan.fingerprint, ledger | state.committed)
         show.draw(state, time.monotonic() - started)
 
 
@@ -93,6 +102,37 @@ def replay(run: RunDirectory) -> ClusterState:
             elif found.event != "log":
                 state.apply(parse_line(line), found.time)
     return state
+
+
+class _Keeper:
+    """Writes the events file.
+
+    Without room for it the run goes on: a watcher that ended would take pdsh, and with it the hosts' work, along.
+    """
+
+    def __init__(self, file: BinaryIO, tell: Callable[[str], None]) -> None:
+        self._file = file
+        self._tell = tell
+        self._told = False
+        self._whole = False
+        """Whether the file is known to end with a whole line."""
+
+    def write(self, line: bytes) -> None:
+        with self.going_on():
+            if not self._whole:
+                _end_line(self._file)
+            self._whole = False
+            self._whole = self._file.write(line) == len(line)  # the last bytes of a disk take part of a line
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Let what cannot be kept be lost, and tell it once."""
+        try:
+            yield
+        except (OSError, DiskFullError) as error:
+            if not self._told:
+                self._told = True
+                self._tell(f"events cannot be kept: {error}")
 
 
 def _end_line(file: BinaryIO) -> None:

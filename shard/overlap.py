@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -62,12 +62,17 @@ class RunAhead(Generic[T]):
 
 
 @contextmanager
-def stages(*chain: RunAhead[Any]) -> Iterator[None]:
-    """On leaving, stop a chain of stages and wait until none of them touches its source any more."""
+def stages(*chain: RunAhead[Any], interrupt: Callable[[], None] | None = None) -> Iterator[None]:
+    """On leaving, stop a chain of stages and wait until none of them touches its source any more.
+
+    `interrupt` makes the source end what a stage may wait for within an item.
+    """
     try:
         yield
     finally:
         for stage in chain:
             stage.stop()
+        if interrupt is not None:
+            interrupt()
         for stage in chain:
             stage.join()

@@ -82,7 +82,7 @@ def write_unit(place: Workplace, unit: Unit) -> Written:
         with open_unit(job.dataset, unit, job.options, place.scratch, place.locations) as opened:
             texts = RunAhead(opened.texts, depth=_AHEAD)
             encoded = RunAhead(_encode(place, texts), depth=_AHEAD)
-            with stages(texts, encoded):
+            with stages(texts, encoded, interrupt=opened.abandon):
                 for text, tokens in encoded:
                     payload = payload_of(tokens, job.tokenizer.dtype, job.tokenizer.eod_id)
                     writer.write(payload, held_out(text, job.holdout))

@@ -116,3 +116,15 @@ def matches(record: ShardRecord, unit: Unit, fingerprint: str) -> bool:
         and record.source.path == unit.path
         and record.source.content_id == unit.content_id
     )
+
+
+def place_of(directory: Path) -> str:
+    """Tells directories apart, and finds one directory again under another name or from another host.
+
+    Inode and change time of dataset.json are the server's on a shared file system, and nobody can set the latter.
+    """
+    try:
+        stat = (directory / DIRECTORY_FILE).stat()
+    except OSError:
+        return ""
+    return f"{stat.st_ino}-{stat.st_ctime_ns}"

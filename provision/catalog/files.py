@@ -1,6 +1,7 @@
 """Catalog of a directory on this machine or behind any fsspec URL."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,25 @@ from shard.job import Dataset
 from shard.source import files
 
 
+_CREDENTIALS = re.compile(r"://[^/@:\[]*:(?!\d*(?:/|$)).*@", re.DOTALL)
+"""`user:secret@` behind a scheme, also with a slash in the secret; but neither `user@` nor a host's port."""
+
+
 def files_catalog(spec: DatasetSpec) -> Catalog:
     """List a directory or URL.
 
-    Raises CatalogError when it is missing, empty, without Parquet, unreadable, or without the text column.
+    Raises CatalogError when it is missing, empty, without Parquet, unreadable, or without the text column, or when
+    its URL holds credentials.
     """
+    _refuse_credentials(spec.name)
     if spec.revision is not None or spec.config is not None:
         raise CatalogError(f"{spec.name}: --revision and --config are for datasets on the Hub; use --include")
     try:
         root = spec.name if "://" in spec.name else str(Path(spec.name).expanduser().absolute())
         fs, base = files.filesystem(root)
         listed: dict[str, Any] = fs.find(base, detail=True)
-    except (ValueError, ImportError, RuntimeError, OSError) as error:
-        raise CatalogError(f"{spec.name}: cannot be listed: {error}") from error
+    except Exception as error:  # drivers have errors of their own, of any class
+        raise CatalogError(f"{spec.name}: cannot be listed: {type(error).__name__}: {error}") from error
     if not listed:
         raise CatalogError(f"{spec.name}: no such directory, or an empty one")
     if base in listed:
@@ -45,11 +52,24 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
             for path in paths
         )
         _look_for_column(fs, relative, sources, spec)
-    except OSError as error:
-        raise CatalogError(f"{spec.name}: cannot be read: {error}") from error
+    except CatalogError:
+        raise
+    except Exception as error:  # as above; a size that the driver does not know is a TypeError
+        raise CatalogError(f"{spec.name}: cannot be read: {type(error).__name__}: {error}") from error
     revision = hashlib.sha256(msgspec.json.encode(sources)).hexdigest()
     dataset = Dataset(kind="files", name=spec.name, root=root, revision=revision, text_column=spec.text_column)
     return Catalog(dataset, sources)
+
+
+def _refuse_credentials(name: str) -> None:
+    """Raise CatalogError, without the secret, when a link of an fsspec URL has credentials in its authority."""
+    links = name.split("::")
+    shown = [_CREDENTIALS.sub("://", link) for link in links]
+    if shown != links:
+        raise CatalogError(
+            f"{'::'.join(shown)}: credentials in a URL would be written into plan, script and shards; configure the "
+            "driver instead (environment variables, its own configuration file)"
+        )
 
 
 def _look_for_column(fs: Any, relative: Mapping[str, str], sources: Sequence[SourceFile], spec: DatasetSpec) -> None:

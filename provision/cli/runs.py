@@ -11,7 +11,6 @@ import msgspec
 from rich.console import Console
 
 from provision.cli.options import run_options
-from provision.errors import NotReadyError
 from provision.prepare import Prepared, Request, prepare, write_run
 from provision.report import plan_table, short_of_space
 from provision.rundir import SCRIPT_NAME
@@ -61,10 +60,7 @@ def launch(request: Request, plain: bool, as_json: bool) -> None:
     """
     prepared = prepare(request, _say)
     require_ready(prepared.plan, prepared.surveys)
-    short = _space(prepared)
-    if short:
-        raise NotReadyError("\n".join(["not started:", *(f"  {line}" for line in short)]))
-    for line in prepared.catalog.notes:
+    for line in (*prepared.catalog.notes, *_space(prepared)):
         click.echo(line, err=True)
     write_run(prepared)
     style = ["--json"] if as_json else ["--plain"] if plain else []

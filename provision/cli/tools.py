@@ -54,7 +54,8 @@ def hub() -> None:
 def serve(directory: Path, host: str, port: int, ready_file: Path | None, faults: bool) -> None:
     """Serve DIRECTORY/<owner>/<name>/… as dataset and model repositories, read-only.
 
-    For clusters without internet: give hosts and launcher the printed address as HF_ENDPOINT.
+    For clusters without internet: listen on an address that the hosts can reach (--host 0.0.0.0), and launch with the
+    printed address in HF_ENDPOINT; it is passed on to the hosts.
     """
     try:
         from provision.hubserver import serve as serve_hub

@@ -13,6 +13,8 @@ from shard.errors import DiskFullError
 from shard.progress import AnyEvent, Progress, encode
 
 _WAITING_MOST = 1000
+_PROGRESS_MOST = _WAITING_MOST // 4
+"""Lines waiting beyond which progress is left out: the rest of the room is for what is said only once."""
 
 
 class Outbox:
@@ -35,6 +37,8 @@ class Outbox:
                 write_atomic(self._directory / "progress.json", line, durable=False)
             else:
                 self._file.write(line)
+        if isinstance(event, Progress) and self._waiting.qsize() > _PROGRESS_MOST:
+            return
         try:
             self._waiting.put_nowait(line)
         except queue.Full:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import stamina.instrumentation
 
-from shard.errors import DiskFullError, ShardError
+from shard.errors import DiskFullError, JobError, ShardError
 from shard.host.processes import die_with_parent
 from shard.host.ranklink import Broken, Committed, Counted, Failed, RankEnd
 from shard.job import Job, Unit, read_record
@@ -68,7 +68,10 @@ def _workplace(job: Job, job_directory: Path, rank: int) -> Workplace:
 
 def _known_locations(path: Path) -> dict[str, str]:
     # A file of its own, not a field of the job: signed addresses are secrets for as long as they are good.
-    return read_record(path, dict[str, str]) if path.exists() else {}
+    try:
+        return read_record(path, dict[str, str])
+    except JobError:
+        return {}  # not sent, or removed at the end of an earlier start: a resolve more
 
 
 class _Rank:

@@ -45,8 +45,9 @@ def stop(job_directory: Path, *, now: bool) -> list[Process]:
             _signal(supervisor, signal.SIGKILL)
             _wait_for_end(supervisor, 1.0)
     left = end_all(_cookie(job_directory), grace_seconds=grace)
-    if job is not None and not left:
-        remove_leftovers(job)
+    if not left:
+        if job is not None:
+            remove_leftovers(job)
         remove_secrets(job_directory)
     return left
 

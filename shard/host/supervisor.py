@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from shard.disk import write_atomic
-from shard.errors import DirectoryInUseError, ShardError
+from shard.errors import DirectoryInUseError, ShardError, StoreError
 from shard.host.crew import Crew
 from shard.host.outbox import Outbox
 from shard.host.processes import adopt_orphans, cookie, describe, end_all
@@ -43,9 +43,12 @@ _EXIT_CODES = {"complete": 0, "incomplete": 1, "failed": 1, "stopped": 130}
 def run_host(job_directory: Path) -> int:
     """Do a host's share of a run. Returns the exit code; raises JobError when there is no job to read."""
     job = read_record(job_directory / "job.json", Job)
-    (job_directory / "log").mkdir(exist_ok=True)
     adopt_orphans()
-    outbox = Outbox(job_directory)
+    try:
+        (job_directory / "log").mkdir(exist_ok=True)
+        outbox = Outbox(job_directory)
+    except OSError as error:
+        raise StoreError(f"{job_directory}: {error.strerror}; the home directory must be writable") from error
     try:
         with _only_one(job_directory, job), open_store(job) as directories:
             done = asyncio.run(_Supervisor(job, job_directory, directories, outbox).run())
@@ -60,8 +63,6 @@ def run_host(job_directory: Path) -> int:
             reason=shorten(str(error)),
         )
         code = error.exit_code
-    finally:
-        remove_secrets(job_directory)
     outbox.put(done)
     outbox.close()
     return code
@@ -99,7 +100,18 @@ def _only_one(job_directory: Path, job: Job) -> Iterator[None]:
         (job_directory / "stopped.json").unlink(missing_ok=True)
         # Ranks of a supervisor that was killed die with it, what they started may not have.
         end_all(cookie(job.run_id, job.host), grace_seconds=0)
-        yield
+        mine = {name: _inode(job_directory / name) for name in SECRET_FILES}
+        try:
+            yield
+        finally:
+            for name, inode in mine.items():
+                # A file sent since then is of another start, which waits for this lock.
+                if inode is not None and _inode(job_directory / name) == inode:
+                    (job_directory / name).unlink(missing_ok=True)
+
+
+def _inode(path: Path) -> int | None:
+    return path.stat().st_ino if path.exists() else None
 
 
 class _Supervisor:

@@ -10,7 +10,7 @@ import msgspec
 from shard.errors import JobError
 from shard.job import Identity
 from shard.progress import ranges_of
-from shard.records import DIRECTORY_FILE, read_directory
+from shard.records import DIRECTORY_FILE, place_of, read_directory
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """Whether both directories share that space."""
     identity: Identity | None
     """Of the shards in the output directory, if there are any."""
+    place: str
+    """Equal where two hosts see one directory, as on a shared file system."""
     committed: list[tuple[int, int]]
     """Ordinals with a record in both directories, as [start, end) ranges."""
     problem: str = ""
@@ -49,6 +51,7 @@ def survey(output_dir: Path, holdout_dir: Path) -> Survey:
         holdout_free=shutil.disk_usage(above_holdout).free,
         same_disk=above_output.stat().st_dev == above_holdout.stat().st_dev,
         identity=identity,
+        place=place_of(output),
         committed=ranges_of(int(stem) for stem in stems),
         problem=problem,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx2
 import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from shard.disk import disk_full_named
 from shard.errors import ShardError, SourceChangedError, SourceReadError
@@ -63,6 +63,11 @@ class Scratch:
             raise hub_error(error, where) from error
         except (httpx2.TransportError, huggingface_hub.errors.FileMetadataError, ConnectionError) as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
+        except LocalEntryNotFoundError as error:  # an OSError: the client's word for a HEAD that failed
+            cause = error.__cause__
+            if isinstance(cause, HfHubHTTPError):
+                raise hub_error(cause, where) from error
+            raise TransientError(f"{type(cause or error).__name__}: {cause or error}") from error
         except OSError as error:  # such as a length that the client finds wrong
             raise SourceReadError(f"{where}: {error}") from error
 

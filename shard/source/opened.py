@@ -24,6 +24,8 @@ class OpenUnit:
 
     groups: RowGroups
     texts: Iterator[TextBatch]
+    abandon: Callable[[], None]
+    """Ends a wait for bytes within `texts`, from another thread: it raises SourceReadError."""
 
 
 @contextmanager
@@ -43,7 +45,8 @@ def open_unit(
         require_text_column(file, dataset.text_column, where=where)
         groups = row_groups_of(unit, file, dataset.text_column, where=where)
         prefetch(groups)
-        yield OpenUnit(groups, read_texts(file, groups, dataset.text_column, where=where))
+        texts = read_texts(file, groups, dataset.text_column, where=where)
+        yield OpenUnit(groups, texts, source.abandon if isinstance(source, SpanFile) else _no_wait)
 
 
 def _open_file(
@@ -89,3 +92,7 @@ def _span_file(
 
 def _nothing(groups: RowGroups) -> None:
     """A local file needs no fetching ahead: the kernel reads ahead."""
+
+
+def _no_wait() -> None:
+    """A local file has no wait that could be ended."""

@@ -3,7 +3,7 @@
 import io
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from shard.errors import SourceReadError
 from shard.source.spans import Span
@@ -29,6 +29,7 @@ class SpanFile(io.RawIOBase):
         self._waiting: deque[Span] = deque()
         self._fetched: deque[tuple[Span, Future[bytes]]] = deque()
         self._tail: tuple[int, bytes] = (size, b"")
+        self._abandoned: Future[bytes] = Future()
 
     def keep_tail(self, length: int) -> bytes:
         """Fetch the last `length` bytes once and serve reads of them from memory."""
@@ -71,7 +72,7 @@ class SpanFile(io.RawIOBase):
         ahead = next(((span, future) for span, future in self._fetched if position < span.end), None)
         if ahead is not None and ahead[0].start <= position:
             span, future = ahead
-            data = future.result()
+            data = self._awaited(future)
             _require_length(data, span)
             return (
                 data if position == span.start and end >= span.end else data[position - span.start : end - span.start]
@@ -81,6 +82,18 @@ class SpanFile(io.RawIOBase):
         data = self._fetch(gap.start, gap.end)
         _require_length(data, gap)
         return data
+
+    def _awaited(self, future: Future[bytes]) -> bytes:
+        wait((future, self._abandoned), return_when=FIRST_COMPLETED)
+        return future.result() if future.done() else self._abandoned.result()
+
+    def abandon(self) -> None:
+        """Let reads that wait for a span, now or later, raise SourceReadError at once; from any thread.
+
+        A fetch may hang for as long as the Hub is waited for: too long for whoever only wants to end.
+        """
+        if not self._abandoned.done():
+            self._abandoned.set_exception(SourceReadError("abandoned: nobody wants the bytes any more"))
 
     def read(self, size: int | None = -1) -> bytes:
         end = self._size if size is None or size < 0 else min(self._size, self._position + size)

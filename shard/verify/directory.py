@@ -13,7 +13,7 @@ import msgspec
 from shard.errors import JobError
 from shard.formats.payload import DTYPES
 from shard.job import FORMAT, FORMAT_VERSION, Identity, canonical_json
-from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split
+from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split, place_of
 from shard.verify.report import DirectoryReport, Finding, UnitFacts
 from shard.verify.shard import check_shard
 
@@ -136,7 +136,7 @@ class _DirectoryCheck:
     def report(self, record: DirectoryRecord | None, units: Sequence[UnitFacts]) -> DirectoryReport:
         return DirectoryReport(
             directory=self._shown(self._directory),
-            place=_place(self._directory),
+            place=place_of(self._directory),
             record=record,
             units=tuple(units),
             unreadable=tuple(self._unreadable),
@@ -222,15 +222,3 @@ def _facts(record: ShardRecord, *, checked: bool) -> UnitFacts:
         shared=hashlib.sha256(canonical_json(shared)).hexdigest()[:16],
         checked=checked,
     )
-
-
-def _place(directory: Path) -> str:
-    """Tells directories apart, and finds one directory again under another name or from another host.
-
-    Inode and change time of dataset.json are the server's on a shared file system, and nobody can set the latter.
-    """
-    try:
-        stat = (directory / DIRECTORY_FILE).stat()
-    except OSError:
-        return ""
-    return f"{stat.st_ino}-{stat.st_ctime_ns}"

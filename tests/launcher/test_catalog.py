@@ -511,6 +511,71 @@ def test_memory_url() -> None:
         memory.rm("/ds", recursive=True)
 
 
+class KeylessError(Exception):
+    """Of no class that Python knows, as botocore's NoCredentialsError."""
+
+
+class KeylessFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """A driver that may list nothing."""
+
+    protocol = "keyless"
+
+    def find(self, path: str, **options: Any) -> dict[str, Any]:
+        raise KeylessError("unable to locate credentials")
+
+
+class SizelessFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """A driver that knows no sizes, as for pages listed over HTTP."""
+
+    protocol = "sizeless"
+
+    def find(self, path: str, **options: Any) -> dict[str, Any]:
+        return {f"{path}/x.parquet": {"name": f"{path}/x.parquet", "size": None}}
+
+
+@pytest.mark.parametrize(
+    ("driver", "message"),
+    [
+        (KeylessFileSystem, "keyless://d: cannot be listed: KeylessError: unable to locate credentials"),
+        (SizelessFileSystem, "sizeless://d: cannot be read: TypeError: "),
+    ],
+)
+def test_drivers_fail_in_ways_of_their_own(driver: Any, message: str) -> None:
+    """Whatever class of error a driver raises, it is told as the dataset's, not as a traceback."""
+    fsspec.register_implementation(driver.protocol, driver, clobber=True)
+    with pytest.raises(CatalogError, match=message):
+        list_dataset(DatasetSpec(name=f"{driver.protocol}://d"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("s3://KEY:SECRET@bucket/x", "s3://bucket/x"),
+        ("s3://KEY:SEC/RET@bucket/x", "s3://bucket/x"),
+        ("ftp://user:SECRET@host:21/x", "ftp://host:21/x"),
+        ("ftp://user:12@host/x", "ftp://host/x"),
+        ("ftp://user:SEC@RET@host/x", "ftp://host/x"),
+        ("simplecache::sftp://user:SECRET@host/x", "simplecache::sftp://host/x"),
+        ("zip://*.parquet::ftp://user:SECRET@host/x.zip", "zip://*.parquet::ftp://host/x.zip"),
+    ],
+)
+def test_credentials_in_a_url(name: str, shown: str) -> None:
+    """A URL with a password is refused before anything, and the message does not repeat it."""
+    with pytest.raises(CatalogError) as caught:
+        list_dataset(DatasetSpec(name=name, revision="main"))
+    assert str(caught.value).startswith(f"{shown}: credentials in a URL would be written into plan")
+
+
+@pytest.mark.parametrize(
+    "name", ["abfs://container@account/x", "hdfs://host:8020/a@b/x", "zip://a.parquet::s3://b/c@d"]
+)
+def test_names_before_an_at_sign_are_no_credentials(name: str) -> None:
+    """A container before its account, a host with its port, and an @ in a path are not taken for a password."""
+    with pytest.raises(CatalogError) as caught:
+        list_dataset(DatasetSpec(name=name, revision="main"))
+    assert str(caught.value).startswith(f"{name}: --revision and --config are for datasets on the Hub")
+
+
 def test_include_in_a_directory(tmp_path: Path) -> None:
     """--include chooses among files below the directory."""
     for path in ("a/x.parquet", "a/b/y.parquet", "z.parquet"):

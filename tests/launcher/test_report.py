@@ -30,7 +30,14 @@ def drawn(what: RenderableType, width: int = 160) -> str:
 
 def free(size: int) -> Survey:
     return Survey(
-        version="1", python="3", output_free=size, holdout_free=size, same_disk=True, identity=None, committed=[]
+        version="1",
+        python="3",
+        output_free=size,
+        holdout_free=size,
+        same_disk=True,
+        identity=None,
+        place="",
+        committed=[],
     )
 
 

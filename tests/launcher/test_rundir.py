@@ -78,3 +78,19 @@ def test_the_lock_is_held_by_one(run: RunDirectory) -> None:
         pytest.fail("both hold the lock")
     with run.not_running():
         pass
+
+
+def test_another_runs_directory_is_refused(run: RunDirectory) -> None:
+    """A directory that holds the plan of another run is not taken over; its own run may come back."""
+    run.require_same_run(plan_of())
+    run.write_plan(plan_of())
+    run.require_same_run(plan_of())
+    with pytest.raises(InputError, match="--run-dir"):
+        run.require_same_run(plan_of(name="owner/another", output_dir="~/elsewhere"))
+
+
+def test_a_directory_of_the_users_keeps_its_mode(tmp_path: Path) -> None:
+    """A directory that was there before is used as it is."""
+    tmp_path.chmod(0o755)
+    RunDirectory(tmp_path).make()
+    assert tmp_path.stat().st_mode & 0o777 == 0o755

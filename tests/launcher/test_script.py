@@ -327,3 +327,13 @@ def test_settle_has_the_last_word(stage: Stage, code: int) -> None:
     assert done.returncode == code
     calls = [call for call in stage.calls("called") if "shard" not in call]
     assert calls == steps_of(str(stage.root), python, "--json")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--jsn"], ["--plain", "--json"], ["x; touch pwned"]])
+def test_other_arguments_start_nothing(stage: Stage, arguments: list[str]) -> None:
+    """A word that the script does not know gets its usage and exit code 2; no host hears of it."""
+    python = stage.program(stage.root / "python", _INTERPRETER)
+    done = stage.run(script_of(plan_of((LOCAL,)), stage.root, str(python)), *arguments)
+    assert (done.returncode, done.stderr.startswith("usage: ")) == (2, True)
+    assert stage.calls("called") == []
+    assert stage.pwned() == []

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -23,7 +24,7 @@ HOSTS = (Host(name="alpha", ranks=1), Host(name="beta", ranks=1))
 
 def answer(**fields: Any) -> Survey:
     given = {"version": __version__, "python": "3.11", "output_free": 1, "holdout_free": 1, "same_disk": True}
-    return Survey(**{**given, "identity": None, "committed": [], **fields})
+    return Survey(**{**given, "identity": None, "place": "", "committed": [], **fields})
 
 
 def local_plan(tmp_path: Path, python: str = sys.executable) -> Plan:
@@ -55,7 +56,7 @@ def test_host_that_cannot_answer(tmp_path: Path, program: str, message: str) -> 
     """An interpreter that is missing, fails, prints, or has another version is named with the remedy."""
     other = json.dumps(
         {"version": "0.0.1", "python": "3", "output_free": 1, "holdout_free": 1, "same_disk": True, "identity": None,
-         "committed": []}
+         "place": "", "committed": []}
     )  # fmt: skip
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\n" + program.replace("%s", shlex.quote(other)) + "\n")
@@ -99,3 +100,16 @@ def test_every_host_that_is_not_ready_is_named_at_once() -> None:
     assert str(caught.value) == "not started:\n  alpha: no route\n  beta: /x/dataset.json: not ours"
     assert caught.value.exit_code == 2
     require_ready(plan, {"alpha": answer(), "beta": answer()})
+
+
+def test_units_finished_in_two_places_are_refused() -> None:
+    """Units that two hosts have finished apart from each other are named; on a shared file system they are one."""
+    plan = plan_of(HOSTS)
+    apart = {
+        "alpha": answer(identity=plan.identity, place="1", committed=[(0, 3)]),
+        "beta": answer(identity=plan.identity, place="2", committed=[(2, 5)]),
+    }
+    (found,) = problems(plan, apart)
+    assert "alpha and beta: both have finished 1 units, the first is 000002" in found
+    shared = {name: msgspec.structs.replace(survey, place="1") for name, survey in apart.items()}
+    assert problems(plan, shared) == []

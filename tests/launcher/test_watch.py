@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,42 @@ def test_a_torn_events_file_can_be_read(run: RunDirectory) -> None:
     assert replay(run).committed == {0: "alpha"}
     watched(run, lines_of(EVENTS[:2]), "plain")
     assert replay(run).committed == {0: "alpha"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], capture_output=True).returncode:
+        pytest.skip("cannot mount a small file system")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("style", ["plain", "json"])
+def test_a_full_disk_does_not_end_the_watcher(style: Style, small_disk: Path) -> None:
+    """On a full disk every line is still taken and shown, that none is kept is said once, and when there is room
+    again the next start begins with a line of its own."""
+    directory = RunDirectory(small_disk / "run")
+    directory.make()
+    directory.write_plan(plan_of())
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    directory.events.touch()
+    output = watched(directory, b"alpha: a word\n" * 3 + lines_of(EVENTS), style)
+    assert output.count("events cannot be kept") == 1
+    assert output.count("a word") == 3
+    assert "1/6 units" in output or "host_done" in output
+    assert directory.events.stat().st_size == 0
+    ballast.unlink()
+    watched(directory, lines_of(EVENTS), style)
+    assert replay(directory).committed == {0: "alpha"}
+    assert directory.read_ledger(directory.read_plan().fingerprint) == {0: "alpha"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shard.progress import Note, Progress, decode
+from shard.progress import HostDone, Note, Progress, UnitDone, decode
 
 EVENTS = 3000
 _PROGRAM = """
@@ -21,6 +21,23 @@ for number in range(int(sys.argv[2])):
 outbox.put(Progress(host="h", units_done=1, units_failed=0, documents=0, tokens=0, text_bytes=0, retries=0,
                     seconds=0.0, ranks=[]))
 outbox.close(timeout=0.5)
+"""
+
+_PROGRESS_FIRST = """
+import sys
+from pathlib import Path
+from shard.host.outbox import Outbox
+from shard.progress import HostDone, Progress, UnitDone
+outbox = Outbox(Path(sys.argv[1]))
+for number in range(2000):
+    outbox.put(Progress(host="h", units_done=number, units_failed=0, documents=0, tokens=0, text_bytes=0, retries=0,
+                        seconds=0.0, ranks=[]))
+for unit in range(500):
+    outbox.put(UnitDone(host="h", unit=unit, rank=0, documents=0, holdout_documents=0, tokens=0, holdout_tokens=0,
+                        dropped=0, text_bytes=0, seconds=0.0))
+outbox.put(HostDone(host="h", outcome="complete", units_done=500, units=500, quarantined=[]))
+print("all put", file=sys.stderr, flush=True)
+outbox.close(timeout=60.0)
 """
 
 
@@ -52,6 +69,20 @@ def test_nobody_reads(tmp_path: Path) -> None:
     os.close(reading)
     assert (done.returncode, done.stderr) == (0, b"")
     assert list(range(EVENTS)) == numbers((tmp_path / "events.jsonl").read_bytes().splitlines())
+
+
+def test_progress_leaves_room_for_the_rest(tmp_path: Path) -> None:
+    """After hours of progress that nobody read, a reader that comes back still hears what was said only once."""
+    program = [sys.executable, "-c", _PROGRESS_FIRST, str(tmp_path)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"all put\n"
+        events = [decode(line) for line in process.stdout]
+        assert process.wait(60) == 0
+    assert [event.unit for event in events if isinstance(event, UnitDone)] == list(range(500))
+    assert isinstance(events[-1], HostDone)
+    assert 250 <= sum(isinstance(event, Progress) for event in events) < 2000
 
 
 def test_the_reader_is_gone(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace as replace_field
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import tiktoken
 import xxhash
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -231,6 +233,51 @@ def test_an_error_within_the_engine(tmp_path: Path) -> None:
             write_unit(place, job.units[0])
         assert before == visible(job)
     assert threads == threading.active_count()
+
+
+class HangingFileSystem(MemoryFileSystem):  # type: ignore[misc]
+    """Files whose bytes past the first megabytes do not come, but for the footer."""
+
+    protocol = "hanging"
+    store: dict[str, Any] = {}
+    pseudo_dirs = [""]
+    asked = threading.Event()
+    release = threading.Event()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("hanging://", "memory://")))
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        if start and end and end < self.size(path) - (64 << 10):
+            self.asked.set()
+            self.release.wait(60)
+        found: bytes = super().cat_file(path, start=start, end=end, **options)
+        return found
+
+
+class FailingLate(Shifting):
+    """The same, once the source hangs."""
+
+    def encode(self, batch: TextBatch) -> TokenBatch:
+        assert HangingFileSystem.asked.wait(30)
+        return super().encode(batch)
+
+
+def test_a_failure_does_not_wait_for_the_source(tmp_path: Path) -> None:
+    """When a later stage fails while the source hangs, the unit ends at once with that stage's error."""
+    texts = [hashlib.sha256(bytes([row])).hexdigest() * 16_000 for row in range(40)]
+    write_corpus(tmp_path, texts, group_rows=4, compression="none", use_dictionary=False)
+    fsspec.register_implementation("hanging", HangingFileSystem, clobber=True)
+    fsspec.filesystem("hanging").pipe_file("/in/part-0.parquet", (tmp_path / "part-0.parquet").read_bytes())
+    job = make_job("hanging://in", tmp_path / "out")
+    try:
+        with with_engine(job, FailingLate()) as place, pytest.raises(TokenMismatchError):
+            write_unit(place, job.units[0])
+        assert not HangingFileSystem.release.is_set()
+        assert [thread.name for thread in threading.enumerate() if thread.name == "run-ahead"] == []
+    finally:
+        HangingFileSystem.release.set()
 
 
 def test_a_damaged_file_in_the_middle(documents: list[str], tmp_path: Path) -> None:

@@ -162,3 +162,28 @@ def test_close_does_not_wait_for_a_fetch() -> None:
     file.close()
     release.set()
     assert asked == [0]
+
+
+def test_abandoning_ends_a_wait() -> None:
+    """A read that waits for a hanging fetch, and any later one, raises as soon as the file is abandoned."""
+    release = threading.Event()
+    fetched = threading.Event()
+
+    def fetch(start: int, end: int) -> bytes:
+        if start >= 10:
+            fetched.set()
+            release.wait(60)
+        return CONTENT[start:end]
+
+    with SpanFile(fetch, len(CONTENT), in_flight=2) as file:
+        file.prefetch([Span(0, 10), Span(10, 20)])
+        assert fetched.wait(30)
+        assert CONTENT[:10] == file.read(10)
+        timer = threading.Timer(0.2, file.abandon)
+        timer.start()
+        for _ in range(2):
+            with pytest.raises(SourceReadError, match="abandoned"):
+                file.read(10)
+        timer.join()
+        file.abandon()
+        release.set()

@@ -289,6 +289,35 @@ def test_stop_without_a_supervisor(hub: RunningHub, hub_job: Job, tmp_path: Path
     assert unfinished(hub_job) == []
 
 
+def test_a_token_of_another_start_is_left_alone(hub: RunningHub, hub_job: Job, tmp_path: Path) -> None:
+    """A supervisor removes the token that it was started with, and not one that was sent for the next start since."""
+    hub.arm(STALL)
+    directory = write_job(hub_job, tmp_path)
+    token = directory / "token"
+    token.write_text("first")
+    with supervising(directory) as supervisor:
+        supervisor.wait_for_ranks(2)
+        (directory / "next").write_text("second")
+        (directory / "next").replace(token)
+        supervisor.process.terminate()
+        assert supervisor.process.wait(20) == 130
+    assert token.read_text() == "second"
+    with supervising(directory) as supervisor:
+        supervisor.wait_for_ranks(2)
+        supervisor.process.terminate()
+        assert supervisor.process.wait(20) == 130
+    assert not token.exists()
+
+
+def test_stop_removes_a_token_that_came_without_a_job(tmp_path: Path) -> None:
+    """Where sending was cut short between token and job, `stop` removes the token all the same."""
+    directory = tmp_path / "runs" / "cut-short" / "localhost"
+    directory.mkdir(parents=True)
+    (directory / "token").write_text("secret")
+    assert run_stop(directory, "stop") == []
+    assert not (directory / "token").exists()
+
+
 # Struck
 
 
