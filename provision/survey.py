@@ -68,7 +68,8 @@ def _twice(plan: Plan, surveys: Surveys) -> list[str]:
             if both and places[first] != places[second]:
                 found.append(
                     f"{first} and {second}: both have finished {len(both)} units, the first is {both[0]:06d}, "
-                    "and every row must be there once: remove those files from the output and holdout directories of one of them"
+                    "and every row must be there once: remove those files from the output and holdout directories "
+                    "of one of them"
                 )
     return found
 

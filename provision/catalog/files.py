@@ -14,7 +14,6 @@ from shard.errors import SourceError
 from shard.job import Dataset
 from shard.source import files
 
-
 _CREDENTIALS = re.compile(r"://[^/@:\[]*:(?!\d*(?:/|$)).*@", re.DOTALL)
 """`user:secret@` behind a scheme, also with a slash in the secret; but neither `user@` nor a host's port."""
 

@@ -324,8 +324,8 @@ def test_download_survives_faults_that_pass(fault: dict[str, Any], repo: Reposit
 @pytest.mark.parametrize("status", [425, 403])
 def test_download_when_the_client_gives_up(status: int, repo: Repository, tmp_path: Path) -> None:
     """A HEAD that the client has given up is asked again when its status passes, and is an error at once if not."""
-    # Statuses that the client itself does not retry; each of its downloads asks twice.
-    repo.hub.arm({"kind": "status", "status": status, "where": "resolve", "times": 3})
+    # Statuses that the client itself gives up at once.
+    repo.hub.arm({"kind": "status", "status": status, "where": "resolve", "times": 2})
     options = Options(fetch="download", retry_seconds=30.0)
     if status == 425:
         assert repo.rows == read(repo.dataset, repo.unit, tmp_path / "scratch", options)
@@ -334,7 +334,7 @@ def test_download_when_the_client_gives_up(status: int, repo: Repository, tmp_pa
         with pytest.raises(SourceError, match=repo.where) as caught:
             read(repo.dataset, repo.unit, tmp_path / "scratch", options)
         assert not caught.value.retryable
-        assert repo.counts()[0] == 2
+        assert repo.counts()[0] == 1
 
 
 def test_parts_of_one_file_on_a_rank_cost_one_resolve(repo: Repository, tmp_path: Path) -> None:
