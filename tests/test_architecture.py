@@ -40,7 +40,7 @@ DOORS = {
     "anyio": {"provision/hubserver/"},
     "awkward": {"shard/tokenizer/fast.py"},
     "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
-    "cryptography": {"provision/ssh/channel.py"},
+    "cryptography": {"provision/ssh/connect.py"},
     "fsspec": {"provision/catalog/types.py", "shard/source/files.py"},
     "gigatoken": {"shard/tokenizer/fast.py"},
     "httpx2": {"provision/catalog/hub.py", "provision/tokenizers.py", "shard/source/"},
@@ -49,7 +49,7 @@ DOORS = {
         "shard/source/",
     },
     "numpy": {"shard/"},
-    "paramiko": {"provision/ssh/channel.py", "provision/ssh/known_hosts.py", "provision/ssh/proxy.py"},
+    "paramiko": {"provision/ssh/"},
     # rank.py sets the number of Arrow's threads.
     "pyarrow": {"shard/source/", "shard/host/rank.py"},
     "requests": {"provision/tokenizers.py"},

@@ -1,16 +1,12 @@
-"""The Channel over SSH: the one module that uses paramiko.
+"""The Channel over SSH: files and commands of one host, through paramiko.
 
 ssh itself says where and as whom to connect (`resolve`) and ssh-keygen which host keys are known (`known_keys`);
 paramiko connects, signs in, copies files and runs commands. A key nobody knows is refused, never learned.
 """
 
-import base64
-import binascii
 import errno
-import logging
 import posixpath
 import secrets
-import socket
 import stat
 import threading
 import time
@@ -21,25 +17,18 @@ from types import TracebackType
 from typing import Self
 
 import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.pkey import UnknownKeyType
 
 from provision.channel import Completed
 from provision.errors import RemoteError
 from provision.hosts import Host
 from provision.quoting import remote_command
-from provision.ssh.known_hosts import KnownKeys, check_key, known_keys
+from provision.ssh.connect import PEER_FAILED, REPLY_SECONDS, connect, reason_of
+from provision.ssh.known_hosts import known_keys
 from provision.ssh.proxy import Proxy
-from provision.ssh.resolve import Resolved, resolve
+from provision.ssh.resolve import resolve
 
-# Without a handler its threads would print tracebacks of failures that are reported here.
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-_REPLY_SECONDS = 60.0
-"""How long one answer of a server may take: in the handshake, in SFTP."""
 _PROBE_SECONDS = 5.0
 """How long, after something failed, a server may take to show that it is still there."""
-_PEER_FAILED = (paramiko.SSHException, EOFError, OSError)
 
 
 class SshChannel:
@@ -53,7 +42,7 @@ class SshChannel:
         known = known_keys(resolved)
         self._proxy = Proxy(resolved.proxy_command) if resolved.proxy_command is not None else None
         try:
-            self._transport = _connect(resolved, self._proxy, known)
+            self._transport = connect(resolved, self._proxy, known)
         except BaseException:
             if self._proxy is not None:
                 self._proxy.close()
@@ -66,7 +55,7 @@ class SshChannel:
     def home(self) -> str:
         if self._home is None:
             # Asked of the shell, whose ~ it is. On a line of its own, last: a start-up file may have printed before.
-            answer = self.run(["/bin/sh", "-c", 'printf "\\n%s\\n" "$HOME"'], timeout=_REPLY_SECONDS)
+            answer = self.run(["/bin/sh", "-c", 'printf "\\n%s\\n" "$HOME"'], timeout=REPLY_SECONDS)
             home = answer.stdout.decode(errors="surrogateescape").removesuffix("\n").rpartition("\n")[2]
             if answer.returncode != 0 or not home.startswith("/"):
                 raise RemoteError(f"{self._host.name}: its shell knows no home directory; set HOME there")
@@ -93,9 +82,9 @@ class SshChannel:
                     raise OSError(errno.EIO, f"{written} of {len(data)} bytes arrived; is the disk full?")
                 sftp.posix_rename(part, target)
             finally:
-                with suppress(*_PEER_FAILED):
+                with suppress(*PEER_FAILED):
                     sftp.remove(part)
-                with suppress(*_PEER_FAILED):
+                with suppress(*PEER_FAILED):
                     sftp.rmdir(scratch)
 
     def get(self, path: str) -> bytes:
@@ -144,7 +133,7 @@ class SshChannel:
                 for helper in helpers:
                     helper.join()
                 returncode = session.recv_exit_status()
-            except _PEER_FAILED:
+            except PEER_FAILED:
                 if not expired.is_set():
                     raise
             finally:
@@ -176,7 +165,7 @@ class SshChannel:
     def _sftp(self) -> paramiko.SFTPClient:
         if self._sftp_client is None:
             session = self._transport.open_session()
-            session.settimeout(_REPLY_SECONDS)
+            session.settimeout(REPLY_SECONDS)
             session.invoke_subsystem("sftp")
             self._sftp_client = paramiko.SFTPClient(session)
         return self._sftp_client
@@ -187,7 +176,7 @@ class SshChannel:
             self._transport.open_session(timeout=_PROBE_SECONDS).close()
         except paramiko.ChannelException:
             return True  # it answered, if with a refusal
-        except _PEER_FAILED:
+        except PEER_FAILED:
             return False
         return True
 
@@ -195,141 +184,22 @@ class SshChannel:
     def _failures(self, deed: str, *, missing_is_ours: bool = True) -> Iterator[None]:
         try:
             yield
-        except _PEER_FAILED as error:
+        except PEER_FAILED as error:
             if isinstance(error, FileNotFoundError) and not missing_is_ours:
                 raise
-            reason = _reason(error) if self._alive() else "the connection was lost; try again"
+            reason = reason_of(error) if self._alive() else "the connection was lost; try again"
             raise RemoteError(f"{self._host.name}: cannot {deed}: {reason}") from error
 
 
-def _connect(host: Resolved, proxy: Proxy | None, known: KnownKeys) -> paramiko.Transport:
-    """A connection to a server that showed a known key, signed in."""
-    try:
-        if proxy is not None:
-            wire = proxy.socket
-        else:
-            # Each address of the name is tried in turn, and the timeout counts for each.
-            wire = socket.create_connection((host.hostname, host.port), host.connect_timeout)
-            # SSH's small requests else wait for the acknowledgement of the one before: 40 ms apiece on Linux.
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError as error:
-        raise RemoteError(
-            f"{host.name}: cannot connect to {host.address}: {_reason(error)}; is it up, and its sshd on that port?"
-        ) from error
-    transport = paramiko.Transport(wire)
-    try:
-        transport.banner_timeout = host.connect_timeout
-        transport.handshake_timeout = _REPLY_SECONDS
-        transport.auth_timeout = _REPLY_SECONDS
-        transport.channel_timeout = _REPLY_SECONDS
-        options = transport.get_security_options()
-        options.key_types = _preferring(options.key_types, known)
-        try:
-            transport.start_client()
-        except _PEER_FAILED as error:
-            said = proxy.complaint() if proxy else ""
-            raise RemoteError(
-                f"{host.name}: no SSH handshake with {host.address}: {said or _reason(error)}; "
-                f"does 'ssh -F {host.config} {host.name}' work?"
-            ) from error
-        check_key(host, transport.get_remote_server_key().asbytes(), known)
-        _sign_in(transport, host)
-        transport.set_keepalive(30)
-    except BaseException:
-        transport.close()
-        raise
-    return transport
-
-
-def _preferring(offered: Sequence[str], known: KnownKeys) -> tuple[str, ...]:
-    """The signature algorithms, those of known keys first: else a server shows a key of a type nobody noted."""
-    # An ssh-rsa key signs with rsa-sha2-512 or -256; for all others key type and algorithm share a name.
-    # sorted() is stable: within known and unknown, paramiko's order stays.
-    return tuple(sorted(offered, key=lambda it: ("ssh-rsa" if it.startswith("rsa-") else it) not in known.key_types))
-
-
-def _sign_in(transport: paramiko.Transport, host: Resolved) -> None:
-    keys, remarks = _identities(host)
-    where = f"{host.user}@{host.hostname} port {host.port}"
-    tried = []
-    for key, origin in keys:
-        tried.append(origin)
-        try:
-            missing = transport.auth_publickey(host.user, key)
-        except paramiko.BadAuthenticationType as error:
-            accepted = ", ".join(error.allowed_types)
-            raise RemoteError(f"{host.name}: {where} accepts {accepted} only; allow it public keys") from error
-        except paramiko.SSHException as error:
-            if not transport.is_active():
-                raise RemoteError(
-                    f"{host.name}: {where} hung up after {len(tried)} keys ({', '.join(tried)}): {_reason(error)}; "
-                    f"name the right one with IdentityFile and IdentitiesOnly in your ssh config"
-                ) from error
-            continue
-        if missing:
-            raise RemoteError(f"{host.name}: {where} wants {', '.join(missing)} besides a key; a key must do there")
-        return
-    offered = f"accepts none of the keys {', '.join(tried)}" if tried else "asks for a key and there is none to offer"
-    notes = "".join(f"; {remark}" for remark in remarks)
-    raise RemoteError(
-        f"{host.name}: {where} {offered}{notes}; add the .pub of one to ~/.ssh/authorized_keys there, "
-        f"or name another with IdentityFile in your ssh config"
-    )
-
-
-def _identities(host: Resolved) -> tuple[list[tuple[paramiko.PKey, str]], list[str]]:
-    """The keys to offer, each with where it is from, and remarks on those that cannot be.
-
-    Servers hang up after a few keys, so those that were named come before whatever else the agent holds.
-    """
-    agent: list[tuple[paramiko.PKey, str]] = []
-    remarks: list[str] = []
-    if host.use_agent:
-        try:
-            agent = [(key, f"{key.comment or key.get_name()} (agent)") for key in paramiko.Agent().get_keys()]
-        except _PEER_FAILED as error:
-            remarks.append(f"the ssh agent does not answer ({_reason(error)})")
-    named: list[tuple[paramiko.PKey, str]] = []
-    for file in host.identity_files:
-        public = _public_key(file)
-        held = [entry for entry in agent if public is not None and entry[0].asbytes() == public]
-        if held:
-            named += held
-            continue
-        try:
-            named.append((paramiko.PKey.from_path(file), str(file)))
-        except FileNotFoundError:
-            continue
-        except (TypeError, paramiko.PasswordRequiredException):
-            remarks.append(f"{file} has a passphrase: run 'ssh-add {file}'")
-        except (ValueError, UnsupportedAlgorithm, paramiko.SSHException, UnknownKeyType, OSError) as error:
-            remarks.append(f"{file} cannot be used ({_reason(error)})")
-    if not host.identities_only:
-        named += [entry for entry in agent if entry not in named]
-    return named, remarks
-
-
-def _public_key(file: Path) -> bytes | None:
-    """The public half of an identity file, in wire form. `IdentityFile x.pub` means a key that the agent holds."""
-    for candidate in (Path(f"{file}.pub"), file):
-        try:
-            words = candidate.read_bytes().split()
-            if len(words) > 1 and words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
-                return base64.b64decode(words[1], validate=True)
-        except (OSError, binascii.Error):
-            continue
-    return None
-
-
 def _drain_stderr(session: paramiko.Channel, into: bytearray) -> None:
-    with suppress(*_PEER_FAILED):
+    with suppress(*PEER_FAILED):
         while chunk := session.recv_stderr(1 << 16):
             into += chunk
 
 
 def _feed_stdin(session: paramiko.Channel, data: bytes) -> None:
     # A command need not read what it is given: that its end is closed is no failure.
-    with suppress(*_PEER_FAILED):
+    with suppress(*PEER_FAILED):
         session.sendall(data)
         session.shutdown_write()
 
@@ -345,9 +215,3 @@ def _make_parents(sftp: paramiko.SFTPClient, directory: str) -> None:
         mode = sftp.stat(directory).st_mode
     if mode is None or not stat.S_ISDIR(mode):
         raise NotADirectoryError(errno.ENOTDIR, f"{directory} is not a directory")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -4,11 +4,11 @@ import base64
 import binascii
 import hashlib
 import shlex
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provision.errors import RemoteError
+from provision.ssh.openssh import ask_openssh
 from provision.ssh.resolve import Resolved
 
 
@@ -101,23 +101,9 @@ def _search(host: Resolved, name: str) -> KnownKeys:
 
 
 def _ssh_keygen(arguments: Sequence[str], name: str) -> list[str]:
-    try:
-        # Exit code 1 says "not found", 255 that the file cannot be read: neither makes a key known.
-        result = subprocess.run(
-            ["ssh-keygen", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=60,
-            check=False,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise RemoteError(f"{name}: no 'ssh-keygen' on this machine; install the OpenSSH client") from None
-    except subprocess.TimeoutExpired:
-        raise RemoteError(
-            f"{name}: 'ssh-keygen {shlex.join(arguments)}' took over 60 s; is its file reachable?"
-        ) from None
-    return result.stdout.decode(errors="replace").splitlines()
+    # Exit code 1 says "not found", 255 that the file cannot be read: neither makes a key known.
+    answer = ask_openssh(["ssh-keygen", *arguments], host=name, if_slow="is its file reachable?")
+    return answer.stdout.decode(errors="replace").splitlines()
 
 
 def _decode(text: str) -> bytes | None:

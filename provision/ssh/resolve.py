@@ -5,12 +5,12 @@ import os
 import pwd
 import re
 import shlex
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import RemoteError
 from provision.hosts import Host
+from provision.ssh.openssh import ask_openssh
 
 Settings = dict[str, list[str]]
 """Lower-case keyword → the values `ssh -G` prints for it, in order."""
@@ -57,22 +57,8 @@ def resolve(host: Host, config: Path) -> Resolved:
 
     Raises RemoteError when ssh is missing or refuses the config.
     """
-    try:
-        # A session of its own: Ctrl+C at the terminal must not end what the abort is made of.
-        answer = subprocess.run(
-            ["ssh", "-G", "-F", str(config), host.name],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=60,
-            check=False,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise RemoteError(f"{host.name}: no 'ssh' on this machine; install the OpenSSH client") from None
-    except subprocess.TimeoutExpired:
-        raise RemoteError(
-            f"{host.name}: 'ssh -G -F {config}' took over 60 s; does a 'Match exec' in it hang?"
-        ) from None
+    argv = ["ssh", "-G", "-F", str(config), host.name]
+    answer = ask_openssh(argv, host=host.name, if_slow="does a 'Match exec' in it hang?")
     if answer.returncode != 0:
         reason = answer.stderr.decode(errors="replace").strip()
         raise RemoteError(f"{host.name}: ssh refuses the config {config}: {reason}; mend the file it names")
