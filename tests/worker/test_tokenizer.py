@@ -1,5 +1,6 @@
 """shard/tokenizer against tiktoken and tokenizers themselves."""
 
+import base64
 import hashlib
 import json
 import time
@@ -20,6 +21,7 @@ from shard.job import TokenizerSpec
 from shard.tokenizer.checks import TRICKY, SampleCheck, first_difference
 from shard.tokenizer.fast import GigatokenEngine, ReferenceEngine
 from shard.tokenizer.load import Tokenizer, load_reference, load_tokenizer
+from shard.tokenizer.ranks import RANK_FILES, without_gaps
 from shard.tokenizer.raw_bytes import ByteEngine, ByteReference
 from tests.support.batches import ids_of, text_batch_of
 from tests.support.jobs import BYTES_SPEC, json_spec, rank_spec
@@ -30,6 +32,18 @@ SPECIAL = "a<|endoftext|>b <|pad|><|fim_prefix|> <|endofprompt|>"
 @pytest.fixture(scope="module")
 def r50k(rank_directory: Path) -> Tokenizer:
     return load_tokenizer(rank_spec(), rank_directory)
+
+
+@pytest.fixture(scope="module")
+def p50k(rank_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """p50k_base is r50k_base, an id left free, and runs of 2 to 25 spaces: the published file, byte for byte."""
+    r50k_file, p50k_file = RANK_FILES["r50k_base"], RANK_FILES["p50k_base"]
+    spaces = b"".join(b"%b %d\n" % (base64.b64encode(b" " * run), 50255 + run) for run in range(2, 26))
+    data = (rank_directory / r50k_file.cache_name).read_bytes() + spaces
+    assert hashlib.sha256(data).hexdigest() == p50k_file.sha256
+    directory = tmp_path_factory.mktemp("p50k")
+    (directory / p50k_file.cache_name).write_bytes(data)
+    return load_tokenizer(rank_spec("p50k_base"), directory)
 
 
 @pytest.fixture(scope="module")
@@ -327,3 +341,18 @@ def test_json_without_a_known_end_of_document(small_tokenizer: Path, tmp_path: P
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(config))
     assert (json_spec(small_tokenizer).eod_id, json_spec(path).eod_id) == (0, None)
+
+
+def test_an_encoding_with_an_unused_id_keeps_the_fast_engine(p50k: Tokenizer, documents: list[str]) -> None:
+    """p50k_base leaves an id free; it is encoded fast all the same, and as tiktoken does: text and runs of spaces."""
+    assert p50k.slow_because is None
+    texts = [*documents[:100], *(f"{' ' * run}x{' ' * (run // 2)}" for run in range(60))]
+    encoded = p50k.engine.encode(text_batch_of([text.encode() for text in texts]))
+    assert [p50k.reference.encode(text.encode()) for text in texts] == ids_of(encoded)
+
+
+def test_filling_gaps_changes_no_rank() -> None:
+    """Ranks stay as they are, in order; an unused id gets a pair of bytes that UTF-8 never has."""
+    data = b"YQ== 0\nYg== 1\nYWI= 3\n"
+    assert without_gaps(data) == b"YQ== 0\nYg== 1\n" + base64.b64encode(b"\xff\xff") + b" 2\nYWI= 3\n"
+    assert without_gaps(b"YQ== 0\nYg== 1\n") == b"YQ== 0\nYg== 1\n"
