@@ -62,9 +62,3 @@ class TokenMismatchError(ShardError):
 
 class VerificationError(ShardError):
     """What is on disk is not what the records say."""
-
-
-class StopRequestedError(ShardError):
-    """The run is being stopped. Not a failure: the unfinished unit is dropped and stays pending."""
-
-    exit_code = 130

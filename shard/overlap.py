@@ -25,7 +25,6 @@ class RunAhead(Generic[T]):
 
     def __init__(self, items: Iterable[T], *, depth: int) -> None:
         self._items = items
-        self._depth = depth
         self._waiting: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
         self._room = threading.Semaphore(depth)
         self._stopped = False

@@ -122,7 +122,6 @@ class _Supervisor:
         self._outbox = outbox
         self._started = time.monotonic()
         self._units = UnitQueue((), attempts=job.options.attempts)
-        self._kept = 0
 
     async def run(self) -> HostDone:
         """Run the ranks to the end, or until something says stop."""
@@ -169,7 +168,6 @@ class _Supervisor:
                 kept[unit.ordinal] = records
         todo = [unit for unit in self._job.units if unit.ordinal not in kept]
         self._units = UnitQueue(todo, attempts=self._job.options.attempts)
-        self._kept = len(kept)
         ordinals = sorted(kept)
         for first in range(0, len(ordinals), _KEPT_PER_LINE):
             self._outbox.put(
