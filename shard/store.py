@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -85,25 +85,36 @@ def committed(job: Job, directories: Directories, unit: Unit) -> dict[Split, Sha
 
 
 def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
-    """Remove temporary files of these units; call it when nobody works on them."""
+    """Remove what these units left without a commit; call it when nobody works on them.
+
+    That is temporary files, and holdout records whose train record, the commit, was never written.
+    """
     stems = {unit.stem for unit in units}
     for directory in directories.values():
         for path in directory.glob(".[0-9]*.tmp"):
             if path.name.split(".")[1] in stems:
                 path.unlink(missing_ok=True)
+    train, holdout = directories["train"], directories["holdout"]
+    if not (train / DIRECTORY_FILE).exists():
+        return  # out of reach or another's by now: it says nothing of what is committed
+    for path in holdout.glob("[0-9]*.json"):
+        if path.stem in stems and not (train / path.name).exists():
+            path.unlink(missing_ok=True)
 
 
 def remove_leftovers(job: Job) -> None:
     """Remove temporary files and scratch of a job at which nobody works, unless another run is at work in its place."""
     directories = directories_of(job)
-    for split, directory in directories.items():
-        with suppress(FileNotFoundError), (directory / _LOCK_FILE).open("rb") as lock:
+    with suppress(FileNotFoundError), ExitStack() as stack:
+        for directory in directories.values():
+            lock = stack.enter_context((directory / _LOCK_FILE).open("rb"))
             if _try_lock(lock.fileno(), fcntl.LOCK_EX):
                 _clear(directory, job)
-            elif _holder(lock.fileno()) == job.run_id:
-                # Other hosts of the run share the directory; their units are others.
-                remove_unfinished({split: directory}, job.units)
-                shutil.rmtree(scratch_of(job, directories), ignore_errors=True)
+            elif _holder(lock.fileno()) != job.run_id:
+                return
+        # Other hosts of the run may share the directories; their units are others.
+        remove_unfinished(directories, job.units)
+        shutil.rmtree(scratch_of(job, directories), ignore_errors=True)
 
 
 def _clear(directory: Path, job: Job) -> None:

@@ -305,6 +305,28 @@ def test_remove_unfinished(job: Job) -> None:
     assert mine not in contents(directories["holdout"])
 
 
+def test_a_holdout_record_without_its_commit_is_removed(job: Job) -> None:
+    """Killed between its two records, a unit leaves a holdout that nothing commits: it goes; other units stay."""
+    write_all(job)
+    directories = directories_of(job)
+    first, second, *_ = job.units
+    for unit in (first, second):
+        (directories["train"] / f"{unit.stem}.json").unlink()
+    remove_unfinished(directories, [first])
+    assert f"{first.stem}.json" not in contents(directories["holdout"])
+    assert f"{second.stem}.json" in contents(directories["holdout"])
+
+
+def test_an_unreachable_train_directory_says_nothing_of_commits(job: Job) -> None:
+    """While the disk of the shards is not mounted, no holdout record is taken for unfinished."""
+    write_all(job)
+    directories = directories_of(job)
+    before = contents(directories["holdout"])
+    directories["train"].rename(directories["train"].with_name("away"))
+    remove_unfinished(directories, job.units)
+    assert before == contents(directories["holdout"])
+
+
 # Files that appear whole or not at all
 
 
