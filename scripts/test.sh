@@ -3,7 +3,7 @@
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 
-install_missing pdsh=pdsh sshd=openssh-server ssh=openssh-client ip=iproute2 shellcheck=shellcheck setpriv=util-linux
+install_missing pdsh=pdsh sshd=openssh-server ssh=openssh-client ip=iproute2 tc=iproute2 shellcheck=shellcheck setpriv=util-linux
 make_environment dev
 
 say "format and lint"

@@ -310,36 +310,69 @@ def running_fleet(
     """
     if pdsh and shutil.which("pdsh") is None:
         pytest.skip("needs pdsh: apt install pdsh")
+    home = directory / "home"
+    remote = [name for name in hosts if name != "localhost"]
+    with ExitStack() as stack:
+        hub = stack.enter_context(running_hub(hub_directory))
+        loopback = stack.enter_context(loopback_hosts(directory / "ssh", remote)) if remote else None
+        homes = {name: loopback.hosts[name].home if loopback and name in loopback.hosts else home for name in hosts}
+        config = loopback.config if loopback else None
+        fleet = stack.enter_context(fleet_over(directory, hub, hosts, homes, config, *options))
+        fleet.loopback = loopback
+        if not pdsh:
+            fleet.environment["PATH"] = _path_without(directory / "bin", "pdsh")
+        yield fleet
+
+
+@contextmanager
+def fleet_over(
+    directory: Path,
+    hub: RunningHub,
+    hosts: Mapping[str, int],
+    homes: Mapping[str, Path],
+    ssh_config: Path | None,
+    *options: str,
+) -> Iterator[Fleet]:
+    """A fleet over hosts (name → ranks) and a Hub that stand already; `directory` holds what is the launcher's.
+
+    At the end everything the fleet started is killed.
+    """
     mark = secrets.token_hex(6)
     work, home = directory / "work", directory / "home"
     work.mkdir(parents=True)
     home.mkdir()
     (work / "hosts.txt").write_text("".join(f"{name} {ranks}\n" for name, ranks in hosts.items()))
-    remote = [name for name in hosts if name != "localhost"]
-    with ExitStack() as stack:
-        hub = stack.enter_context(running_hub(hub_directory))
-        loopback = stack.enter_context(loopback_hosts(directory / "ssh", remote)) if remote else None
-        ssh = ("--ssh-config", str(loopback.config), "--remote-python", sys.executable) if loopback else ()
-        dirs = ("--output-dir", f"~/{mark}/shards", "--holdout-dir", f"~/{mark}/holdout")
-        fleet = Fleet(
-            directory=work,
-            homes={name: loopback.hosts[name].home if loopback and name in loopback.hosts else home for name in hosts},
-            environment=_environment(home, hub.endpoint, mark),
-            hub=hub,
-            loopback=loopback,
-            options=("--dataset", DATASET, "--tokenizer", "bytes", "--holdout-rate", "2%", *dirs, *ssh, *options),
-            base=mark,
-            mark=mark,
-        )
-        if not pdsh:
-            fleet.environment["PATH"] = _path_without(directory / "bin", "pdsh")
-        stack.callback(_kill_all, fleet)
+    ssh = ("--ssh-config", str(ssh_config), "--remote-python", sys.executable) if ssh_config else ()
+    dirs = ("--output-dir", f"~/{mark}/shards", "--holdout-dir", f"~/{mark}/holdout")
+    fleet = Fleet(
+        directory=work,
+        homes=homes,
+        environment=_environment(home, hub.endpoint, mark),
+        hub=hub,
+        loopback=None,
+        options=("--dataset", DATASET, "--tokenizer", "bytes", "--holdout-rate", "2%", *dirs, *ssh, *options),
+        base=mark,
+        mark=mark,
+    )
+    try:
         yield fleet
+    finally:
+        _kill_all(fleet)
 
 
 def count(events: list[Event], kind: str, host: str | None = None) -> int:
     """How many events of a kind there are."""
     return sum(event["event"] == kind and host in (None, event.get("host")) for event in events)
+
+
+def seen(pid: int) -> Seen | None:
+    """A living process, found by its number."""
+    try:
+        state, parent, group = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
+        argv = tuple(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1])
+    except OSError:
+        return None
+    return None if state in "ZX" else Seen(pid, argv, int(parent), int(group))
 
 
 def _environment(home: Path, endpoint: str, mark: str) -> dict[str, str]:
@@ -405,12 +438,10 @@ def _bearers(cookies: set[bytes]) -> Iterator[Seen]:
         try:
             if cookies.isdisjoint((entry / "environ").read_bytes().split(b"\0")):
                 continue
-            state, parent, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
-            argv = tuple((entry / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1])
         except OSError:
             continue  # gone meanwhile, or another user's
-        if state not in "ZX":
-            yield Seen(int(entry.name), argv, int(parent), int(group))
+        if (process := seen(int(entry.name))) is not None:
+            yield process
 
 
 def _sha256(path: Path) -> str:
