@@ -22,7 +22,7 @@ from provision.channel import Completed
 from provision.errors import RemoteError
 from provision.hosts import Host
 from provision.quoting import remote_command
-from provision.ssh.connect import PEER_FAILED, REPLY_SECONDS, connect, reason_of
+from provision.ssh.connect import PEER_FAILED, REPLY_SECONDS, SignIn, connect, reason_of, sign_in_with_keys
 from provision.ssh.known_hosts import known_keys
 from provision.ssh.proxy import Proxy
 from provision.ssh.resolve import resolve
@@ -34,7 +34,7 @@ _PROBE_SECONDS = 5.0
 class SshChannel:
     """See Channel. Connects at construction and raises RemoteError, with a remedy, when that fails."""
 
-    def __init__(self, host: Host, config: Path) -> None:
+    def __init__(self, host: Host, config: Path, *, sign_in: SignIn = sign_in_with_keys) -> None:
         self._host = host
         self._home: str | None = None
         self._sftp_client: paramiko.SFTPClient | None = None
@@ -42,7 +42,7 @@ class SshChannel:
         known = known_keys(resolved)
         self._proxy = Proxy(resolved.proxy_command) if resolved.proxy_command is not None else None
         try:
-            self._transport = connect(resolved, self._proxy, known)
+            self._transport = connect(resolved, self._proxy, known, sign_in)
         except BaseException:
             if self._proxy is not None:
                 self._proxy.close()

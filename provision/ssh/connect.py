@@ -4,14 +4,14 @@ import base64
 import binascii
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.pkey import UnknownKeyType
 
-from provision.errors import RemoteError
+from provision.errors import RemoteError, SignInError
 from provision.ssh.known_hosts import KnownKeys, check_key
 from provision.ssh.proxy import Proxy
 from provision.ssh.resolve import Resolved
@@ -26,8 +26,30 @@ PEER_FAILED = (paramiko.SSHException, EOFError, OSError)
 """What paramiko raises when the other side or the way to it fails."""
 
 
-def connect(host: Resolved, proxy: Proxy | None, known: KnownKeys) -> paramiko.Transport:
+SignIn = Callable[[paramiko.Transport, Resolved], None]
+"""Signs in over a connection whose host key has been checked. Raises SignInError when that is refused."""
+
+
+def connect(host: Resolved, proxy: Proxy | None, known: KnownKeys, sign_in: SignIn) -> paramiko.Transport:
     """A connection to a server that showed a known key, signed in."""
+    transport = shake_hands(host, proxy, lambda offered: _preferring(offered, known))
+    try:
+        check_key(host, transport.get_remote_server_key().asbytes(), known)
+        sign_in(transport, host)
+        transport.set_keepalive(30)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+def shake_hands(
+    host: Resolved, proxy: Proxy | None, algorithms: Callable[[Sequence[str]], tuple[str, ...]]
+) -> paramiko.Transport:
+    """A connection to whatever server is there: its key is not checked and nobody is signed in.
+
+    `algorithms` chooses and orders the host key algorithms that are asked for.
+    """
     try:
         if proxy is not None:
             wire = proxy.socket
@@ -47,7 +69,7 @@ def connect(host: Resolved, proxy: Proxy | None, known: KnownKeys) -> paramiko.T
         transport.auth_timeout = REPLY_SECONDS
         transport.channel_timeout = REPLY_SECONDS
         options = transport.get_security_options()
-        options.key_types = _preferring(options.key_types, known)
+        options.key_types = algorithms(options.key_types)
         try:
             transport.start_client()
         except PEER_FAILED as error:
@@ -56,9 +78,6 @@ def connect(host: Resolved, proxy: Proxy | None, known: KnownKeys) -> paramiko.T
                 f"{host.name}: no SSH handshake with {host.address}: {said or reason_of(error)}; "
                 f"does 'ssh -F {host.config} {host.name}' work?"
             ) from error
-        check_key(host, transport.get_remote_server_key().asbytes(), known)
-        _sign_in(transport, host)
-        transport.set_keepalive(30)
     except BaseException:
         transport.close()
         raise
@@ -72,7 +91,8 @@ def _preferring(offered: Sequence[str], known: KnownKeys) -> tuple[str, ...]:
     return tuple(sorted(offered, key=lambda it: ("ssh-rsa" if it.startswith("rsa-") else it) not in known.key_types))
 
 
-def _sign_in(transport: paramiko.Transport, host: Resolved) -> None:
+def sign_in_with_keys(transport: paramiko.Transport, host: Resolved) -> None:
+    """As ssh would: with the keys that the config names, and those of the agent."""
     keys, remarks = _identities(host)
     where = f"{host.user}@{host.hostname} port {host.port}"
     tried = []
@@ -82,20 +102,20 @@ def _sign_in(transport: paramiko.Transport, host: Resolved) -> None:
             missing = transport.auth_publickey(host.user, key)
         except paramiko.BadAuthenticationType as error:
             accepted = ", ".join(error.allowed_types)
-            raise RemoteError(f"{host.name}: {where} accepts {accepted} only; allow it public keys") from error
+            raise SignInError(f"{host.name}: {where} accepts {accepted} only; allow it public keys") from error
         except paramiko.SSHException as error:
             if not transport.is_active():
-                raise RemoteError(
+                raise SignInError(
                     f"{host.name}: {where} hung up after {len(tried)} keys ({', '.join(tried)}): {reason_of(error)}; "
                     f"name the right one with IdentityFile and IdentitiesOnly in your ssh config"
                 ) from error
             continue
         if missing:
-            raise RemoteError(f"{host.name}: {where} wants {', '.join(missing)} besides a key; a key must do there")
+            raise SignInError(f"{host.name}: {where} wants {', '.join(missing)} besides a key; a key must do there")
         return
     offered = f"accepts none of the keys {', '.join(tried)}" if tried else "asks for a key and there is none to offer"
     notes = "".join(f"; {remark}" for remark in remarks)
-    raise RemoteError(
+    raise SignInError(
         f"{host.name}: {where} {offered}{notes}; add the .pub of one to ~/.ssh/authorized_keys there, "
         f"or name another with IdentityFile in your ssh config"
     )

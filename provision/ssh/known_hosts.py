@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from provision.errors import RemoteError
+from provision.errors import RemoteError, UnknownHostKeyError
 from provision.ssh.openssh import ask_openssh
 from provision.ssh.resolve import Resolved
 
@@ -45,7 +45,10 @@ def known_keys(host: Resolved) -> KnownKeys:
 
 
 def check_key(host: Resolved, shown: bytes, known: KnownKeys) -> None:
-    """Raise RemoteError, with fingerprint and remedy, unless `shown` is a trusted key of the host."""
+    """Raise RemoteError, with fingerprint and remedy, unless `shown` is a trusted key of the host.
+
+    It is an UnknownHostKeyError where no key of the host is known.
+    """
     if shown in known.revoked:
         raise RemoteError(
             f"{host.name}: the server at {host.address} shows the key {describe(shown)}, which is marked @revoked; "
@@ -67,7 +70,7 @@ def check_key(host: Resolved, shown: bytes, known: KnownKeys) -> None:
             f"then: {forget} && {ask}"
         )
     note = " (a certificate authority is known for it, but host certificates are not checked here)"
-    raise RemoteError(
+    raise UnknownHostKeyError(
         f"{host.name}: no known key for the server at {host.address}{note if known.by_authority else ''}; "
         f"it shows {describe(shown)}; {compare}, then accept it once with: {ask}"
     )

@@ -34,6 +34,8 @@ class Resolved:
     use_agent: bool
     known_hosts_files: tuple[Path, ...]
     """The user's and the system's, in order; not all need exist."""
+    hash_known_hosts: bool
+    """Whether names are hashed when a key is added to a known_hosts file."""
     host_key_alias: str | None
     proxy_command: str | None
     """The shell command whose stdin and stdout stand for the connection; ProxyJump is one, too."""
@@ -90,6 +92,7 @@ def _resolved(name: str, config: Path, settings: Settings) -> Resolved:
         identities_only=_one(settings, "identitiesonly") == "yes",
         use_agent=settings.get("identityagent") != ["none"],
         known_hosts_files=tuple(file for line in known for file in _files(line, tokens)),
+        hash_known_hosts=_one(settings, "hashknownhosts") == "yes",
         host_key_alias=_one(settings, "hostkeyalias"),
         proxy_command=proxy,
         connect_timeout=float(_one(settings, "connecttimeout") or 20),

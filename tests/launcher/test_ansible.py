@@ -1,17 +1,20 @@
 """The playbooks, run for real on this machine: connection local, with a home of their own."""
 
-import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+
+from provision.install.ownwheel import pack
+from tests.support.hub import running_hub
 
 ROOT = Path(__file__).parents[2]
 ANSIBLE = ROOT / "ansible"
@@ -55,16 +58,10 @@ class Host:
         command = [BIN / "ansible-playbook", "-i", "localhost,", "-c", "local", "-e", json.dumps(given)]
         return run(*command, *args, ANSIBLE / playbook, home=self.scratch)
 
-    def install(self, wheelhouse: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    def install(self, wheelhouse: Path, *args: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run site.yml with the Python that the wheelhouse was made with."""
         wheels = {"shardfleet_wheelhouse": str(wheelhouse), "shardfleet_python": sys.executable}
-        return self.play("site.yml", *args, **wheels)
-
-    def imports(self) -> str:
-        """The version that the interpreter in use imports."""
-        code = "import provision, shard; print(provision.__version__)"
-        done = subprocess.run([self.home / "venv/bin/python", "-I", "-c", code], capture_output=True, text=True)
-        return done.stdout.strip() or done.stderr
+        return self.play("site.yml", *args, **{**wheels, "shardfleet_hub_endpoint": "", **variables})
 
 
 def changed(done: subprocess.CompletedProcess[str]) -> int:
@@ -80,18 +77,12 @@ def tree(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
-def pip_wheel(source: Path, into: Path, *args: str) -> Path:
-    """Build wheels of `source`, or skip where that takes an index that cannot be reached."""
-    if importlib.util.find_spec("pip") is None:
-        pytest.skip("this Python has no pip to build wheels with")
-    if importlib.util.find_spec("hatchling"):
-        args = (*args, "--no-build-isolation")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--retries", "1", "-w", into, source, *args]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode and re.search(r"Retrying \(|ConnectionError|Connection to \S+ timed out", done.stderr):
-        pytest.skip(f"the package index cannot be reached: {done.stderr.splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-    return into
+@pytest.fixture(scope="module")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the wheel of the running shardfleet alone: enough for all that comes before pip."""
+    directory = tmp_path_factory.mktemp("wheel house")
+    pack(distribution("shardfleet"), directory)
+    return directory
 
 
 @pytest.fixture
@@ -131,9 +122,8 @@ def test_lint_finds_nothing(tmp_path: Path) -> None:
     assert "Passed: 0 failure(s), 0 warning(s)" in done.stderr
 
 
-def test_check_mode_on_a_fresh_host_succeeds_and_writes_nothing(host: Host) -> None:
+def test_check_mode_on_a_fresh_host_succeeds_and_writes_nothing(host: Host, wheelhouse: Path) -> None:
     """Check mode announces the installation on a host that has nothing, and leaves it so."""
-    wheelhouse = pip_wheel(ROOT, host.scratch / "wheel house", "--no-deps")
     assert changed(host.install(wheelhouse, "--check")) > 0
     assert not host.home.exists()
 
@@ -155,26 +145,77 @@ def test_uninstall_leaves_what_was_not_installed(host: Host) -> None:
     assert changed(host.play("uninstall.yml")) == 0
 
 
-@pytest.mark.parametrize("home", ["relative/path", "/", "//tmp", "/tmp/.."])
+@pytest.mark.parametrize("home", ["relative/path", "/", "//tmp", "/tmp/..", "~", "~/", "~/."])
 def test_a_home_that_is_not_ours_alone_is_refused(home: str, host: Host) -> None:
     """Nothing is removed by plain names such as "versions" from a directory that may be anybody's."""
     done = host.play("uninstall.yml", "--check", shardfleet_home=home)
     assert done.returncode == 2
-    assert f"shardfleet_home={home}: give an absolute path of a directory of its own" in done.stdout
+    assert f"shardfleet_home={home}: give a directory of its own" in done.stdout
 
 
-def test_a_missing_interpreter_is_named(host: Host) -> None:
+def test_a_missing_interpreter_is_named(host: Host, wheelhouse: Path) -> None:
     """The failure names the interpreter that was asked for and the variable to set."""
-    wheelhouse = pip_wheel(ROOT, host.scratch / "wheel house", "--no-deps")
     done = host.play("site.yml", shardfleet_wheelhouse=str(wheelhouse), shardfleet_python="python3.999")
     assert done.returncode == 2
     assert "shardfleet_python=python3.999: not found; install Python 3.11 or later" in done.stdout
 
 
+# Preflight: each of these ends before anything is written.
+
+
+def refused(done: subprocess.CompletedProcess[str], host: Host) -> str:
+    """What a failed run printed, its lines joined; nothing has been installed."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert not host.home.exists()
+    return re.sub(r"\s+", " ", done.stdout)
+
+
+def test_a_full_disk_is_refused(host: Host, wheelhouse: Path) -> None:
+    """Less free space than asked for ends it, naming both, and where."""
+    said = refused(host.install(wheelhouse, shardfleet_min_free_mb="999999999"), host)
+    assert re.search(r"\d+ MB are free for .*, 999999999 MB are needed", said)
+
+
+def test_a_wrong_clock_is_refused(host: Host, wheelhouse: Path) -> None:
+    """The difference to the controller's clock is measured, and refused over the limit; here nothing is below it."""
+    said = refused(host.install(wheelhouse, shardfleet_clock_limit="-1"), host)
+    assert re.search(r"clock is off by -?0 s.* shardfleet_clock_limit", said)
+
+
+@pytest.mark.parametrize("seconds", [-100.0, 100.0])
+def test_the_clock_is_measured_against_the_controllers(seconds: float, tmp_path: Path) -> None:
+    """What the host reports is how far its clock is ahead of the one it is told of."""
+    script = ANSIBLE / "roles/shardfleet/files/probe.py"
+    command = [sys.executable, "-I", script, tmp_path / "not/there/yet", "", str(time.time() - seconds)]
+    seen = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert seen["ahead"] == pytest.approx(seconds, abs=10)
+    assert seen["python"] == f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def test_a_silent_hub_is_reported(host: Host, wheelhouse: Path) -> None:
+    """A Hub that does not answer is told in a line, and fails the host only where that was asked for."""
+    nobody = "http://127.0.0.1:9"
+    done = host.install(wheelhouse, "--check", shardfleet_hub_endpoint=nobody)
+    assert changed(done) > 0
+    assert f"{nobody} does not answer: [Errno 111] Connection refused" in re.sub(r"\s+", " ", done.stdout)
+    done = host.install(wheelhouse, shardfleet_hub_endpoint=nobody, shardfleet_hub_required="true")
+    assert f"{nobody} does not answer this host" in refused(done, host)
+
+
+def test_a_hub_that_answers_is_reported(host: Host, wheelhouse: Path, tmp_path: Path) -> None:
+    """Any answer will do, a refusal too: whether the token is good is not asked here."""
+    with running_hub(tmp_path) as hub:
+        done = host.install(wheelhouse, "--check", shardfleet_hub_endpoint=hub.endpoint, shardfleet_hub_required="true")
+    assert changed(done) > 0
+    assert f"{hub.endpoint} answers" in re.sub(r"\s+", " ", done.stdout)
+
+
 def describe(directory: str | Path, cwd: Path) -> dict[str, object]:
     """What the controller finds out about a wheelhouse."""
     script = ANSIBLE / "roles/shardfleet/files/wheelhouse.py"
-    done = subprocess.run([sys.executable, "-I", script, directory], cwd=cwd, check=True, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-I", script, "describe", directory], cwd=cwd, check=True, capture_output=True
+    )
     described: dict[str, object] = json.loads(done.stdout)
     return described
 
@@ -232,80 +273,3 @@ def test_the_digest_covers_names_and_contents(tmp_path: Path) -> None:
     second = describe(tmp_path, tmp_path)["sha256"]
     (tmp_path / OURS).rename(tmp_path / OURS.replace("0.1.0", "0.2.0"))
     assert len({first, second, describe(tmp_path, tmp_path)["sha256"]}) == 3
-
-
-@dataclass(frozen=True)
-class Installed:
-    """A host on which site.yml ran once."""
-
-    host: Host
-    wheelhouse: Path
-    first: subprocess.CompletedProcess[str]
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    scratch = tmp_path_factory.mktemp("ansible")
-    host = Host(scratch)
-    wheelhouse = pip_wheel(ROOT, scratch / "wheel house")
-    yield Installed(host, wheelhouse, host.install(wheelhouse))
-    # Half a gigabyte a version, which pytest would keep for three sessions.
-    shutil.rmtree(scratch)
-
-
-@pytest.mark.slow
-def test_the_first_run_installs_from_the_wheels(installed: Installed) -> None:
-    """The link leads to a venv named by its version, from which the package can be imported."""
-    assert changed(installed.first) > 0
-    home = installed.host.home
-    version = str(describe(installed.wheelhouse, home)["version"])
-    assert f"versions/{version}" == os.readlink(home / "venv")
-    assert version == installed.host.imports()
-    assert tree(installed.wheelhouse) == tree(home / "wheelhouse")
-
-
-@pytest.mark.slow
-def test_later_runs_change_nothing(installed: Installed) -> None:
-    """A second run, its check mode and verify.yml all report changed=0."""
-    assert changed(installed.host.install(installed.wheelhouse)) == 0
-    assert changed(installed.host.install(installed.wheelhouse, "--check")) == 0
-    assert changed(installed.host.play("verify.yml", shardfleet_version=installed.host.imports())) == 0
-
-
-@pytest.mark.slow
-def test_verify_refuses_another_version(installed: Installed) -> None:
-    """verify.yml fails where the host has another version than the one asked for."""
-    done = installed.host.play("verify.yml", shardfleet_version="999.0")
-    assert done.returncode == 2
-    assert f"imports shardfleet {installed.host.imports()}, but 999.0 was expected" in done.stdout
-
-
-@pytest.mark.slow
-def test_a_venv_that_lost_its_interpreter_is_rebuilt(installed: Installed) -> None:
-    """An installation that cannot run counts as none, whatever its marker says."""
-    host, version = installed.host, installed.host.imports()
-    (host.home / "venv/bin/python").unlink()
-    assert changed(host.install(installed.wheelhouse)) > 0
-    assert version == host.imports()
-
-
-@pytest.mark.slow
-def test_versions_are_kept_beside_each_other(installed: Installed, tmp_path: Path) -> None:
-    """Another version gets a venv of its own; going back to the first changes the link and nothing else."""
-    host, version = installed.host, installed.host.imports()
-    source = tmp_path / "source"
-    shutil.copytree(ROOT, source, ignore=lambda _, names: {name for name in names if name.startswith(".")})
-    pyproject = (source / "pyproject.toml").read_text()
-    (source / "pyproject.toml").write_text(pyproject.replace(f'version = "{version}"', 'version = "999.0"', 1))
-    newer = pip_wheel(source, tmp_path / "newer", "--no-deps")
-    for wheel in installed.wheelhouse.iterdir():
-        if not wheel.name.startswith("shardfleet-"):
-            os.link(wheel, newer / wheel.name)
-
-    assert changed(host.install(newer)) > 0
-    assert host.imports() == "999.0"
-    assert tree(newer) == tree(host.home / "wheelhouse")
-    assert ["999.0", version] == sorted((path.name for path in (host.home / "versions").iterdir()), reverse=True)
-
-    assert changed(host.install(installed.wheelhouse)) == 1
-    assert version == host.imports()
