@@ -1,24 +1,21 @@
 """`python -m provision.control`: what run_all_hosts.sh calls. Users meet it only there."""
 
-import json
 import sys
-import threading
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from provision.conclude import conclude
+from provision.detach import await_starts
 from provision.errors import ProvisionError
-from provision.fleet import open_channel
-from provision.hosts import Host
-from provision.monitor import ClusterState, run_done
-from provision.push import push_jobs
-from provision.report import summary
+from provision.keeper import replay
+from provision.lease import renew_leases
+from provision.monitor import ClusterState
+from provision.push import hand_over_token, push_jobs
 from provision.rundir import RunDirectory
-from provision.settle import Answers, exit_code, left_on_hosts, stop_hosts
-from provision.watch import Style, print_line, replay, watch
+from provision.settle import Answers, left_on_hosts, stop_hosts
+from provision.shows import Style
+from provision.watch import watch
 from shard.errors import ShardError
 from shard.host.processes import die_with_parent
 
@@ -35,7 +32,10 @@ def cli() -> None:
 def push(run: Path) -> None:
     """Send every host its job."""
     directory = RunDirectory(run)
-    directory.aborted.unlink(missing_ok=True)
+    for marker in (directory.aborted, directory.stopping, directory.stopped):
+        marker.unlink(missing_ok=True)
+    if not directory.token.exists():
+        hand_over_token(directory, directory.read_plan())
     push_jobs(directory)
 
 
@@ -51,28 +51,21 @@ def watch_command(run: Path, plain: bool, as_json: bool) -> None:
 
 @cli.command()
 @_run
+@click.option("--plain", is_flag=True)
+@click.option("--json", "as_json", is_flag=True)
+def started(run: Path, plain: bool, as_json: bool) -> None:
+    """Tell which hosts of a detached run are at work, by what they say on standard input."""
+    sys.exit(await_starts(RunDirectory(run), sys.stdin.fileno(), sys.stdout, as_json=as_json))
+
+
+@cli.command()
+@_run
 @click.option("--parent", type=int, required=True, help="Process id of the script.")
 def lease(run: Path, parent: int) -> None:
     """Tell every host, now and then, that the launcher lives."""
     die_with_parent(parent)
     directory = RunDirectory(run)
-    plan = directory.read_plan()
-    if plan.options.lease_seconds is None:
-        return
-    # Each host in a thread of its own: one that does not answer must not keep the others waiting.
-    for host in plan.hosts:
-        if not host.host.is_local:
-            path = f"{plan.job_directory(host.name)}/lease"
-            renewing = (host.host, directory.ssh_config, path, min(60.0, plan.options.lease_seconds / 4))
-            threading.Thread(target=_renew, args=renewing).start()
-
-
-def _renew(host: Host, ssh_config: Path, path: str, pause: float) -> None:
-    while True:
-        time.sleep(pause)
-        # A host that cannot be reached now is asked again next time; what it does then is its own lease's matter.
-        with suppress(ProvisionError, OSError), open_channel(host, ssh_config) as channel:
-            channel.put(b"", path)
+    renew_leases(directory.read_plan(), directory.ssh_config)
 
 
 @cli.command()
@@ -81,9 +74,11 @@ def _renew(host: Host, ssh_config: Path, path: str, pause: float) -> None:
 def stop(run: Path, now: bool) -> None:
     """Stop every host."""
     directory = RunDirectory(run)
+    directory.stopping.touch()
     answers = stop_hosts(directory, directory.read_plan(), now=now)
     for reason in answers.silent.values():
         click.echo(reason, err=True)
+    directory.stopped.touch()
 
 
 @cli.command()
@@ -94,20 +89,11 @@ def stop(run: Path, now: bool) -> None:
 def settle(run: Path, interrupts: int, plain: bool, as_json: bool) -> None:
     """Ask every host what is left, say how the run ended, and exit with its code."""
     directory = RunDirectory(run)
+    directory.token.unlink(missing_ok=True)  # no watcher took it
     state = replay(directory)
     stopped = interrupts > 0 or directory.aborted.exists()
     answers = _answers(directory, state, stopped=stopped)
-    state.lose(answers.quiet)
-    code = exit_code(state, answers, stopped=stopped)
-    if as_json:
-        last = json.dumps(run_done(state, exit_code=code, left=answers.left, unproven=answers.unproven))
-    else:
-        console = Console()
-        with console.capture() as capture:
-            console.print(summary(directory, state, answers, code))
-        last = capture.get().rstrip("\n")
-    print_line(last, sys.stdout)
-    sys.exit(code)
+    sys.exit(conclude(directory, state, answers, stopped=stopped, as_json=as_json))
 
 
 def _answers(run: RunDirectory, state: ClusterState, *, stopped: bool) -> Answers:

@@ -1,23 +1,29 @@
 """ClusterState → what a person sees. Draws, decides nothing."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from provision.monitor import ClusterState, HostState
+from provision.hoststate import HostState
+from provision.monitor import ClusterState
 from shard.progress import Progress
 
 _MESSAGES_SHOWN = 8
 _HOSTS_SHOWN = 24
+_OTHER_ROWS = 5 + _MESSAGES_SHOWN
+"""Of the dashboard, beside hosts: its frame, the head, the hosts not shown, the sum, and the messages."""
 _PHASE_STYLES = {
     "waiting": "dim",
     "running": "cyan",
+    "idle": "green",
+    "absent": "dim",
     "stopping": "yellow",
     "complete": "green",
     "incomplete": "red",
@@ -44,8 +50,26 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-def dashboard(state: ClusterState, elapsed: float) -> RenderableType:
-    """Cluster, hosts, ranks and the latest messages."""
+def dashboard(state: ClusterState, elapsed: float, *, ctrl_c: str = "stops every host") -> RenderableType:
+    """Cluster, hosts, ranks and the latest messages; `ctrl_c` is what that does to whoever sees it.
+
+    Of many hosts so many are shown as leave room for the rest on the terminal.
+    """
+    return _Dashboard(state, elapsed, ctrl_c)
+
+
+@dataclass(frozen=True, slots=True)
+class _Dashboard:
+    state: ClusterState
+    elapsed: float
+    ctrl_c: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = console.height - _OTHER_ROWS if console.is_terminal else _HOSTS_SHOWN
+        yield _panel(self.state, self.elapsed, self.ctrl_c, hosts_shown=max(1, min(_HOSTS_SHOWN, room)))
+
+
+def _panel(state: ClusterState, elapsed: float, ctrl_c: str, *, hosts_shown: int) -> Panel:
     table = Table(expand=True, box=None, header_style="bold", pad_edge=False)
     table.add_column("host", no_wrap=True)
     table.add_column("state", no_wrap=True)
@@ -54,14 +78,14 @@ def dashboard(state: ClusterState, elapsed: float) -> RenderableType:
     for name in ("documents", "tokens", "MB/s text", "tokens/s", "errors"):
         table.add_column(name, justify="right", no_wrap=True)
     hosts = sorted(state.hosts.values(), key=lambda host: (host.ended, host.name))
-    for host in hosts[:_HOSTS_SHOWN]:
+    for host in hosts[:hosts_shown]:
         _add_host(table, host, ranks=len(hosts) <= 4)
-    if len(hosts) > _HOSTS_SHOWN:
-        table.add_row(f"… and {len(hosts) - _HOSTS_SHOWN} more", style="dim")
+    if len(hosts) > hosts_shown:
+        table.add_row(f"… and {len(hosts) - hosts_shown} more", style="dim")
     table.add_section()
     _add_total(table, state)
     title = f"{state.plan.dataset.name} → {state.plan.run_id}"
-    subtitle = f"{clock(elapsed)} gone · {clock(state.seconds_left())} left · Ctrl+C stops every host"
+    subtitle = f"{clock(elapsed)} gone · {clock(state.seconds_left())} left · Ctrl+C {ctrl_c}"
     messages = Text("\n".join(list(state.messages)[-_MESSAGES_SHOWN:]), style="dim", overflow="fold")
     return Panel(Group(table, messages), title=Text(title), subtitle=subtitle)
 

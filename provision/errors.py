@@ -33,6 +33,14 @@ class RemoteError(ProvisionError):
     """A host could not be reached or a command on it failed."""
 
 
+class UnknownHostKeyError(RemoteError):
+    """A host shows a key that nobody has confirmed yet."""
+
+
+class SignInError(RemoteError):
+    """A host is there and is the right one, but does not let us in with the keys we have."""
+
+
 class NotReadyError(ProvisionError):
     """Hosts that cannot take part as they are: nothing has been started."""
 

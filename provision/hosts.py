@@ -9,6 +9,7 @@ Ranks follow the order of the file. Text in, records out: nothing here touches a
 """
 
 import functools
+import ipaddress
 import re
 import shlex
 import socket
@@ -17,9 +18,7 @@ from pathlib import Path
 
 from provision.errors import HostsFileError
 from provision.hostlist import expand
-
-MAX_RANKS = 1024
-"""Ranks one host may run. More is a port or an address that slipped into the count."""
+from shard.job import MAX_RANKS, is_text
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -69,11 +68,14 @@ class Host:
 
     @property
     def is_local(self) -> bool:
-        """Whether this is the machine we run on, reached without SSH. A user or port asks for SSH."""
+        """Whether this is the machine we run on, reached without SSH. A user or port asks for SSH.
+
+        Every address of 127.0.0.0/8 is this machine: named by several of them, it is several hosts.
+        """
         if self.user is not None or self.port is not None:
             return False
         name, own = self.name.lower(), socket.gethostname().lower()
-        if name in {"localhost", "127.0.0.1", own}:
+        if name in {"localhost", own} or _is_loopback(name):
             return True
         # The full name may cost a DNS query: asked only about a name that could be it.
         return name.startswith(own.partition(".")[0] + ".") and name == _own_full_name()
@@ -87,7 +89,8 @@ class Host:
 def read_hosts(path: Path, *, default_slots: int | None = None) -> tuple[Host, ...]:
     """The hosts of a file. Raises HostsFileError as `parse_hosts` does, and when the file cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # Not read_text(), for which a carriage return ends a line: what looks like a comment would name a host.
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise HostsFileError(f"{path}: no such file; write one host a line, such as 'localhost 2'") from None
     except OSError as error:
@@ -213,8 +216,17 @@ def check_directory(key: str, value: str) -> None:
     """Raise HostsFileError unless the path means the same place wherever a host's processes start."""
     if _CONTROL.search(value):
         raise HostsFileError(f"{key}={value!r}: holds a control character; choose another directory")
+    if not is_text(value):
+        raise HostsFileError(f"{key}={value!r}: holds bytes that are not UTF-8; choose another directory")
     if not value.startswith(("/", "~/")):
         raise HostsFileError(f"{key}={value!r}: not a whole path; write '/…' or '~/…'")
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.IPv4Address(name).is_loopback
+    except ValueError:
+        return False
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from provision.quoting import remote_path_word
 from shard.host.processes import HOST_VARIABLE, JOB_VARIABLE
 from shard.progress import AnyEvent, decode
 
+_HUNG_UP = re.compile(r"pdsh@\S+: ([A-Za-z0-9._-]+): \S+ (?:exited with exit code|killed by signal) \d+")
 _LABELLED = re.compile(r"([A-Za-z0-9._-]+): (.*)", re.DOTALL)
 
 
@@ -23,16 +24,25 @@ class LogLine:
 
 
 def supervisor_command(plan: Plan, python: str, host: str) -> str:
-    """The shell command that becomes the supervisor of `host`, a plain word.
+    """The shell command that becomes the supervisor of `host`, a plain word; of a detached run, that starts it.
 
     The variables are the cookie by which the run's processes are found again. Raises InputError when env could not
     start the interpreter.
     """
     if "=" in python:
         raise InputError(f"{python!r}: env takes a path with '=' for a variable; give an interpreter of another path")
+    verb = "start" if plan.policy.detached else "run"
     return (
         f"exec env {JOB_VARIABLE}={plan.run_id} {HOST_VARIABLE}={host} "
-        f"{remote_path_word(python)} -m shard run --job ~/.shardfleet/runs/{plan.run_id}/{host}"
+        f"{remote_path_word(python)} -m shard {verb} --job {plan.job_directory(host)}"
+    )
+
+
+def follower_command(plan: Plan, python: str, *, stay: bool) -> str:
+    """The shell command by which every host tells what it has said and says. Without the cookie: it is no work."""
+    return (
+        f"exec {remote_path_word(python.replace('%', '%%'))} -m shard follow{' --stay' if stay else ''} "
+        f"--job {plan.job_directory('%h')}"
     )
 
 
@@ -59,3 +69,9 @@ def parse_line(line: str) -> AnyEvent | LogLine:
     if event is not None:
         return event
     return LogLine(labelled.group(1), labelled.group(2)) if labelled else LogLine(None, text)
+
+
+def hung_up(line: str) -> str | None:
+    """The host, when pdsh says in this line that what connected it has ended, and not well."""
+    said = _HUNG_UP.fullmatch(line.strip())
+    return said.group(1) if said else None

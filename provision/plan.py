@@ -5,6 +5,7 @@ import heapq
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -28,6 +29,25 @@ from shard.job import (
 PLAN_VERSION = 1
 
 
+class Policy(Record, frozen=True, kw_only=True):
+    """What the launcher does about hosts while a run is on."""
+
+    on_host_failure: Literal["reassign", "wait", "abort"] = "reassign"
+    rebalance: bool = True
+    """Whether units that nobody has begun move from hosts that are behind to hosts that are done."""
+    lost_seconds: float = 45.0
+    """A host that has said nothing for so long, and cannot be reached, is lost."""
+    detached: bool = False
+    """Whether hosts work without a launcher."""
+    gather_holdout: str | None = None
+    """Directory on the launcher to which the holdout of all hosts is brought at the end."""
+
+    @property
+    def keeps_hosts(self) -> bool:
+        """Whether a host that is done waits, because units of others may come to it, or others may come back."""
+        return not self.detached and (self.rebalance or self.on_host_failure != "abort")
+
+
 class HostPlan(Record, frozen=True, kw_only=True):
     """One host's part of the plan."""
 
@@ -40,6 +60,10 @@ class HostPlan(Record, frozen=True, kw_only=True):
     holdout_dir: str
     units: tuple[int, ...]
     """Ordinals, ascending."""
+    absent: bool = False
+    """Takes no part in this start; its units are those that it has committed, as the ledger knows."""
+    discard: tuple[int, ...] = ()
+    """Units that it has committed and another host has as well: that one's count, and these are removed."""
 
     @property
     def host(self) -> Host:
@@ -58,6 +82,7 @@ class Plan(Record, frozen=True, kw_only=True):
     tokenizer: TokenizerSpec
     holdout: Holdout
     options: Options
+    policy: Policy
     unit_bytes: int
     """Files larger than this were cut into equal byte ranges of at most this size."""
     units: tuple[Unit, ...]
@@ -76,6 +101,11 @@ class Plan(Record, frozen=True, kw_only=True):
     def bytes(self) -> int:
         """Of source."""
         return sum(unit.bytes for unit in self.units)
+
+    @property
+    def present(self) -> tuple[HostPlan, ...]:
+        """The hosts that take part."""
+        return tuple(host for host in self.hosts if not host.absent)
 
     def job_directory(self, host: str) -> str:
         """Where a host's job lies on that host."""
@@ -113,12 +143,12 @@ def units_of(files: Sequence[SourceFile], unit_bytes: int) -> tuple[Unit, ...]:
 def assign(units: Iterable[Unit], ranks: Sequence[int], placed: Mapping[int, int]) -> list[list[int]]:
     """Unit → host, balancing bytes per rank: the longest unit first, to the host that has the fewest so far.
 
-    `ranks` is the rank count of each host; `placed` says on which host a unit is committed already. Returns the
-    ordinals of each host, ascending.
+    `ranks` is the rank count of each host, 0 for one that gets nothing; `placed` says on which host a unit is committed
+    already. Returns the ordinals of each host, ascending.
     """
     shares: list[list[int]] = [[] for _ in ranks]
     # (bytes per rank, host): the same inputs give the same plan
-    loads = [(0.0, host) for host in range(len(ranks))]
+    loads = [(0.0, host) for host, count in enumerate(ranks) if count]
     for unit in sorted(units, key=lambda unit: (-unit.bytes, unit.ordinal)):
         if unit.ordinal in placed:
             shares[placed[unit.ordinal]].append(unit.ordinal)
@@ -143,6 +173,7 @@ def make_plan(
     tokenizer: TokenizerSpec,
     holdout: Holdout,
     options: Options,
+    policy: Policy,
     hosts: Sequence[Host],
     output_dir: str,
     holdout_dir: str,
@@ -164,6 +195,7 @@ def make_plan(
         tokenizer=tokenizer,
         holdout=holdout,
         options=options,
+        policy=policy,
         unit_bytes=unit_bytes,
         units=units,
         hosts=tuple(
@@ -186,22 +218,26 @@ def make_plan(
 
 
 def assigned(plan: Plan, committed: Mapping[str, Iterable[int]]) -> Plan:
-    """The plan with its units given to hosts; `committed` says what each host has finished already."""
+    """The plan with its units given to hosts; `committed` says what each host has finished already.
+
+    Of what is still to do, hosts that are absent get nothing.
+    """
     index = {host.name: position for position, host in enumerate(plan.hosts)}
     placed: dict[int, int] = {}
     for name, ordinals in committed.items():
         for ordinal in ordinals:
             placed.setdefault(ordinal, index[name])
-    shares = assign(plan.units, [host.ranks for host in plan.hosts], placed)
+    shares = assign(plan.units, [0 if host.absent else host.ranks for host in plan.hosts], placed)
     hosts = tuple(replace(host, units=tuple(share)) for host, share in zip(plan.hosts, shares, strict=True))
     return replace(plan, hosts=hosts)
 
 
-def job_of(plan: Plan, host: HostPlan) -> Job:
+def job_of(plan: Plan, host: HostPlan, *, discard: Iterable[int] = ()) -> Job:
     """What a host's supervisor reads."""
-    wanted = set(host.units)
     # Nobody renews a lease on the launcher's own machine: its end is seen there at once.
-    options = replace(plan.options, lease_seconds=None) if host.host.is_local else plan.options
+    lease = None if host.host.is_local else plan.options.lease_seconds
+    waits = plan.policy.keeps_hosts and len(plan.present) > 1
+    options = replace(plan.options, lease_seconds=lease, await_more=waits)
     return Job(
         version=FORMAT_VERSION,
         run_id=plan.run_id,
@@ -216,6 +252,8 @@ def job_of(plan: Plan, host: HostPlan) -> Job:
         holdout=plan.holdout,
         identity=plan.identity,
         options=options,
-        units=tuple(unit for unit in plan.units if unit.ordinal in wanted),
+        # A unit's ordinal is its place in the plan.
+        units=tuple(plan.units[ordinal] for ordinal in host.units),
+        discard=tuple(sorted({*host.discard, *discard} - {*host.units})),
         overwrite=plan.overwrite,
     )

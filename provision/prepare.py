@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +11,22 @@ from provision.catalog.files import files_catalog
 from provision.catalog.hub import hub_catalog
 from provision.catalog.types import Catalog, DatasetSpec
 from provision.errors import InputError
+from provision.holdings import discarding, holdings_of, without
 from provision.hosts import Host, check_directory, read_hosts
-from provision.plan import Plan, assigned, make_plan
+from provision.ledger import Ledger, read_ledger, write_ledger
+from provision.plan import Plan, Policy, make_plan
+from provision.preflight import Checks, notes, take_stock
+from provision.push import require_nobody_at_work
 from provision.rundir import SCRIPT_NAME, RunDirectory
 from provision.script import render_script
 from provision.ssh.config import write_ssh_config
-from provision.survey import Surveys, committed_of, survey_hosts
+from provision.survey import Surveys, survey_hosts
 from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
 from shard.disk import write_atomic
 from shard.errors import JobError
-from shard.host.survey import Survey
 from shard.job import Holdout, Options, canonical_json
+
+_NAMES_SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +44,15 @@ class Request:
     holdout_seed: int
     unit_bytes: int
     options: Options
+    policy: Policy
     ssh_config: Path | None
     remote_python: str
     run_dir: Path | None
     overwrite: bool
+    skip_unready: bool = False
+    skip_space_check: bool = False
+    lost: tuple[str, ...] = ()
+    """Hosts that will not return."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +65,20 @@ class Prepared:
     catalog: Catalog
     tokenizer: FetchedTokenizer
     surveys: Surveys
-    committed: dict[str, list[int]]
+    checks: Checks
+    ledger: Ledger
+    """As it is when the run begins."""
+    notes: tuple[str, ...]
+    """What the user should know before."""
 
 
 def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | None = None) -> Prepared:
     """List the dataset, fetch the tokenizer, ask the hosts, and plan.
 
-    Writes nothing but the run's ssh config, to `run_dir` where one is given. Raises InputError. Hosts that cannot take
-    part are in `surveys`; whether that matters is the caller's to say.
+    Writes nothing but the run's ssh config, to `run_dir` where one is given. Raises InputError. What is wrong with
+    hosts is in `checks`; whether that matters is the caller's to say.
     """
-    hosts = read_hosts(request.hosts_file, default_slots=request.default_slots)
+    hosts = _without(request.lost, read_hosts(request.hosts_file, default_slots=request.default_slots))
     check_directory("--output-dir", request.output_dir)
     check_directory("--holdout-dir", request.holdout_dir)
     tokenizer = fetch_tokenizer(request.tokenizer, eod=request.eod)
@@ -77,6 +91,7 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
             tokenizer=tokenizer.spec,
             holdout=Holdout(rate=request.holdout_rate, seed=request.holdout_seed),
             options=request.options,
+            policy=request.policy,
             hosts=hosts,
             output_dir=request.output_dir,
             holdout_dir=request.holdout_dir,
@@ -90,26 +105,44 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
     for host in plan.hosts:
         if host.output_dir == host.holdout_dir:
             raise InputError(f"{host.name}: shards and holdout would both go to {host.output_dir!r}")
-    run = RunDirectory(run_dir or request.run_dir or Path("runs") / plan.run_id)
+    own_directory = request.run_dir or Path("runs") / plan.run_id
+    run = RunDirectory(run_dir or own_directory)
     run.make()
     write_ssh_config(run.next_ssh_config, hosts, user_config=request.ssh_config)
     say(f"asking {len(hosts)} {'host' if len(hosts) == 1 else 'hosts'}…")
     surveys = survey_hosts(plan, run.next_ssh_config)
-    # A host that gives no answer still has what it is known to have.
-    known = run.read_ledger(plan.fingerprint)
-    silent = {host.name for host in plan.hosts} - {n for n, answer in surveys.items() if isinstance(answer, Survey)}
-    committed = committed_of(plan, surveys)
-    for name in silent:
-        committed[name] = [ordinal for ordinal, host in known.items() if host == name and ordinal < len(plan.units)]
+    known = without(read_ledger(RunDirectory(own_directory).ledger, plan.fingerprint), request.lost)
+    holdings = holdings_of(plan, surveys, known)
+    plan, checks = take_stock(
+        discarding(plan, holdings),
+        surveys,
+        holdings.committed,
+        skip_unready=request.skip_unready,
+        heed_space=not request.skip_space_check,
+    )
     return Prepared(
-        plan=assigned(plan, committed),
+        plan=plan,
         run=run,
         hosts=hosts,
         catalog=catalog,
         tokenizer=tokenizer,
         surveys=surveys,
-        committed=committed,
+        checks=checks,
+        ledger=holdings.ledger,
+        notes=(*catalog.notes, *notes(plan, checks), *holdings.notes()),
     )
+
+
+def _without(lost: Sequence[str], hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+    """The hosts that are not lost. Raises InputError for a name that is none of theirs, and when none is left."""
+    names = {host.name for host in hosts}
+    if unknown := [name for name in lost if name not in names]:
+        shown = ", ".join(sorted(names)[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+        raise InputError(f"--lost {unknown[0]}: no such host in hosts.txt, which names {shown}")
+    left = tuple(host for host in hosts if host.name not in lost)
+    if not left:
+        raise InputError(f"--lost {' --lost '.join(lost)}: no host is left; name those that are there in hosts.txt")
+    return left
 
 
 def list_dataset(spec: DatasetSpec) -> Catalog:
@@ -129,8 +162,11 @@ def write_run(prepared: Prepared) -> Path:
     script = render_script(plan, run_dir=run.path, python=sys.executable)
     run.require_same_run(plan)
     with run.not_running():
+        if run.plan_file.exists():  # by the plan they work by, which is replaced here
+            require_nobody_at_work(run, run.read_plan())
         run.next_ssh_config.replace(run.ssh_config)
         run.write_plan(plan)
+        write_ledger(run.ledger, plan.fingerprint, prepared.ledger)
         if plan.tokenizer.file is not None:
             write_atomic(run.tokenizer / plan.tokenizer.file, prepared.tokenizer.data)
         if prepared.catalog.locations:

@@ -1,5 +1,7 @@
 """Sending every host its job."""
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import huggingface_hub
@@ -8,10 +10,43 @@ import msgspec
 from provision.channel import Channel
 from provision.errors import InputError, ProvisionError, RemoteError
 from provision.fleet import on_all
-from provision.plan import Plan, job_of
+from provision.plan import HostPlan, Plan, job_of
 from provision.rundir import RunDirectory
 from provision.settle import left_on_hosts
+from shard.disk import write_atomic
 from shard.job import canonical_json
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What a host is sent beside its job."""
+
+    plan: Plan
+    tokenizer: bytes | None
+    token: str | None = field(repr=False)
+
+
+def pack(run: RunDirectory) -> Package:
+    """Read it from the run directory."""
+    plan = run.read_plan()
+    file = plan.tokenizer.file
+    return Package(
+        plan=plan,
+        tokenizer=(run.tokenizer / file).read_bytes() if file is not None else None,
+        token=run.token.read_text() if run.token.exists() else None,
+    )
+
+
+def hand_over_token(run: RunDirectory, plan: Plan) -> None:
+    """Keep the user's token in the run directory until the watcher of the run has taken it.
+
+    So that no process of the run needs it in its environment, where others could see it.
+    """
+    token = huggingface_hub.get_token() if plan.dataset.kind == "hub" else None
+    if token is None:
+        run.token.unlink(missing_ok=True)
+    else:
+        write_atomic(run.token, token.encode(), mode=0o600)
 
 
 def push_jobs(run: RunDirectory) -> None:
@@ -20,48 +55,83 @@ def push_jobs(run: RunDirectory) -> None:
     The token travels inside the SSH connection into a file that only the user can read, and is removed at the end.
     Raises RemoteError, naming every host that could not be reached.
     """
-    plan = run.read_plan()
-    hosts = {host.name: host for host in plan.hosts}
-    _require_nobody_at_work(run, plan)
-    tokenizer = (run.tokenizer / plan.tokenizer.file).read_bytes() if plan.tokenizer.file is not None else None
-    token = huggingface_hub.get_token() if plan.dataset.kind == "hub" else None
+    package = pack(run)
+    plan = package.plan
+    hosts = {host.name: host for host in plan.present}
+    require_nobody_at_work(run, plan)
     locations = _take_locations(run.locations)
 
     def push(channel: Channel) -> None:
-        host = hosts[channel.host.name]
-        directory = plan.job_directory(host.name)
-        job = job_of(plan, host)
-        if tokenizer is not None:
-            channel.put(tokenizer, f"{directory}/tokenizer/{plan.tokenizer.file}")
-        channel.put(b"", f"{directory}/lease")
-        # Late, so that little can go wrong while it lies there.
-        if token is not None:
-            channel.put(token.encode(), f"{directory}/token")
-        paths = {unit.path for unit in job.units}
-        known = {path: location for path, location in locations.items() if path in paths}
-        if known:
-            channel.put(msgspec.json.encode(known), f"{directory}/locations.json")
-        channel.put(canonical_json(job), f"{directory}/job.json")
+        push_one(channel, package, hosts[channel.host.name], locations=locations)
 
-    outcomes = on_all([host.host for host in plan.hosts], run.ssh_config, push)
+    outcomes = on_all([host.host for host in plan.present], run.ssh_config, push)
     failed = [str(outcome) for outcome in outcomes.values() if isinstance(outcome, ProvisionError)]
     if failed:
+        run.token.unlink(missing_ok=True)
         # On all hosts: one where a later file failed has the token, too.
         on_all(
-            [host.host for host in plan.hosts],
+            [host.host for host in plan.present],
             run.ssh_config,
             lambda channel: _remove_secrets(channel, plan.job_directory(channel.host.name)),
         )
         raise RemoteError("\n".join(["not started:", *(f"  {line}" for line in failed)]))
 
 
-def _require_nobody_at_work(run: RunDirectory, plan: Plan) -> None:
-    """Hosts that went on without a launcher must not get another job under their hands. Raises InputError."""
-    if plan.options.on_disconnect == "continue" and (busy := left_on_hosts(run, plan).left):
+def push_one(
+    channel: Channel,
+    package: Package,
+    host: HostPlan,
+    *,
+    locations: Mapping[str, str] | None = None,
+    discard: Collection[int] = (),
+) -> None:
+    """Send one host its job; see Job.discard."""
+    plan = package.plan
+    directory = plan.job_directory(host.name)
+    job = job_of(plan, host, discard=discard)
+    if package.tokenizer is not None:
+        channel.put(package.tokenizer, f"{directory}/tokenizer/{plan.tokenizer.file}")
+    channel.put(b"", f"{directory}/lease")
+    # Late, so that little can go wrong while it lies there.
+    if package.token is not None:
+        channel.put(package.token.encode(), f"{directory}/token")
+    paths = {unit.path for unit in job.units}
+    known = {path: location for path, location in (locations or {}).items() if path in paths}
+    if known:
+        channel.put(msgspec.json.encode(known), f"{directory}/locations.json")
+    channel.put(canonical_json(job), f"{directory}/job.json")
+
+
+def require_nobody_at_work(run: RunDirectory, plan: Plan) -> None:
+    """Hosts that work without a launcher must not get another job under their hands. Raises InputError.
+
+    What a host was told last counts, not this plan: it may have been started differently, or from elsewhere.
+    """
+
+    def told(channel: Channel) -> str:
+        try:
+            job = channel.get(f"{plan.job_directory(channel.host.name)}/job.json")
+            return msgspec.json.decode(job, type=_Told).options.on_disconnect
+        except (FileNotFoundError, msgspec.DecodeError):
+            return "stop"  # nothing that could have been started
+
+    answers = on_all([host.host for host in plan.present], run.ssh_config, told)
+    alone = [host.name for host, answer in answers.items() if answer == "continue"]
+    if alone and (busy := left_on_hosts(run, plan, alone).left):
         raise InputError(
-            f"run {plan.run_id} is still at work on {', '.join(sorted(busy))}; wait for it, or stop it with "
-            f"'shardfleet abort {run.path}'"
+            f"run {plan.run_id} is still at work on {', '.join(sorted(busy))}; see it with 'shardfleet attach "
+            f"{run.path}', or stop it with 'shardfleet abort {run.path}'"
         )
+
+
+class _ToldOptions(msgspec.Struct, frozen=True):
+    on_disconnect: str
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What matters here of a job, of whatever version."""
+
+    options: _ToldOptions
 
 
 def _remove_secrets(channel: Channel, directory: str) -> None:

@@ -1,30 +1,41 @@
 """How a run ended and what a plan says, as tables and sentences (drawn by display)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from provision.checks import COLUMNS
 from provision.display import clock, human, rows_table
+from provision.estimates import (
+    LINK_BYTES_PER_SECOND,
+    RANK_BYTES_PER_SECOND,
+    TOKENS_PER_SOURCE_BYTE,
+    disk_needed,
+    seconds_needed,
+)
 from provision.monitor import ClusterState
-from provision.plan import Plan
+from provision.plan import Plan, job_of
+from provision.preflight import Checks
 from provision.rundir import RunDirectory
 from provision.settle import Answers
-from provision.survey import Surveys
-from shard.host.survey import Survey
+from provision.survey import Answer, Surveys
 from shard.verify.report import Report
 
 _FINDINGS_SHOWN = 50
-_TOKENS_PER_SOURCE_BYTE = 0.36
-"""FineWeb's snappy Parquet under a 50 k vocabulary; a denser or larger one gives fewer."""
-_DOCUMENT_BYTES = 2700
-"""Source bytes per document there: what the 20 bytes of index per document cost."""
-_RANK_BYTES_PER_SECOND = 90e6
-_LINK_BYTES_PER_SECOND = 110e6
+_MARKS = {"ok": "", "note": " !", "failed": " ✗"}
 
 
-def summary(run: RunDirectory, state: ClusterState, answers: Answers, code: int) -> RenderableType:
-    """The last words of a run."""
+def summary(
+    run: RunDirectory,
+    state: ClusterState,
+    answers: Answers,
+    code: int,
+    *,
+    notes: Sequence[str] = (),
+    reason: str = "",
+) -> RenderableType:
+    """The last words of a run; `notes` are what else is to be known, `reason` why the launcher stopped it by itself."""
     totals = state.totals
     lines = [
         f"{len(state.committed)} of {len(state.plan.units)} units committed: "
@@ -37,7 +48,12 @@ def summary(run: RunDirectory, state: ClusterState, answers: Answers, code: int)
     lines += [f"{host.name}: {host.phase}{_because(host.reason)}" for host in state.unfinished()]
     for name, commands in answers.left.items():
         lines.append(f"{name}: still running: {'; '.join(commands)}")
-    lines += [f"not shown to be quiet: {reason}" for reason in answers.silent.values()]
+    lines += [f"not shown to be quiet: {why}" for why in answers.silent.values()]
+    lines += notes
+    if answers.silent and not answers.left and state.complete:
+        lines.append(_done_without(state.plan, answers))
+    if reason:
+        lines.append(f"stopped: {reason}")
     lines.append(_ending(code, answers, run))
     return Text("\n".join(lines))
 
@@ -48,17 +64,16 @@ def plan_table(plan: Plan, surveys: Surveys) -> RenderableType:
     rows = []
     for host in plan.hosts:
         size = sum(units[ordinal].bytes for ordinal in host.units)
-        seconds = size / min(_LINK_BYTES_PER_SECOND, host.ranks * _RANK_BYTES_PER_SECOND)
         rows.append(
             [
                 host.name,
                 f"{host.first_rank}–{host.first_rank + host.ranks - 1}",
                 str(len(host.units)),
                 f"{size / 1e9:.2f} GB",
-                human(size * _TOKENS_PER_SOURCE_BYTE),
+                human(size * TOKENS_PER_SOURCE_BYTE),
                 f"{disk_needed(plan, size) / 1e9:.2f} GB",
                 _free(surveys.get(host.name)),
-                clock(seconds),
+                clock(seconds_needed(size, host.ranks)),
             ]
         )
     largest = max((unit.size for unit in plan.units), default=0)
@@ -70,22 +85,28 @@ def plan_table(plan: Plan, surveys: Surveys) -> RenderableType:
         + (" There are few units for so many ranks: a smaller --unit-size balances better." if few else "")
     )
     assumed = (
-        f"Estimates: {_TOKENS_PER_SOURCE_BYTE} tokens per source byte, {_RANK_BYTES_PER_SECOND / 1e6:.0f} MB/s of "
-        f"source per rank, {_LINK_BYTES_PER_SECOND / 1e6:.0f} MB/s per host's link."
+        f"Estimates: {TOKENS_PER_SOURCE_BYTE} tokens per source byte, {RANK_BYTES_PER_SECOND / 1e6:.0f} MB/s of "
+        f"source per rank, {LINK_BYTES_PER_SECOND / 1e6:.0f} MB/s per host's link."
     )
     columns = ("host", "ranks", "units", "source", "tokens ~", "disk ~", "free", "time ~")
     title = f"{plan.dataset.name} at {plan.dataset.revision[:12]} → run {plan.run_id}"
     return Group(rows_table(title, columns, rows), Text(rule), Text(assumed))
 
 
-def verification(report: Report, problems: Sequence[str], *, of_run: bool) -> RenderableType:
+def verification(
+    report: Report, problems: Sequence[str], *, of_run: bool, warnings: Sequence[str] = ()
+) -> RenderableType:
     """What a verification found."""
     coverage = report.coverage
     checked = sum(directory.bytes_checked for directory in report.directories)
-    lines = [f"{directory.directory}: {len(directory.units)} shards" for directory in report.directories]
+    lines = [
+        f"{directory.directory}: {len(directory.units)} shards" + (", not read" if directory.basis != "bytes" else "")
+        for directory in report.directories
+    ]
     lines += [f"{finding.severity}: {finding}" for finding in report.findings[:_FINDINGS_SHOWN]]
     if len(report.findings) > _FINDINGS_SHOWN:
         lines.append(f"… and {len(report.findings) - _FINDINGS_SHOWN} more; --json has all")
+    lines += [f"warning: {warning}" for warning in warnings]
     lines += [f"error: {problem}" for problem in problems]
     lines.append(
         f"{checked / 1e6:,.1f} MB read. Every row exactly once: {coverage.proven} of {coverage.units} units, "
@@ -94,7 +115,7 @@ def verification(report: Report, problems: Sequence[str], *, of_run: bool) -> Re
     )
     good = report.ok and not problems
     if good and coverage.complete:
-        lines.append("verified: complete")
+        lines.append("verified: complete" + (", by bytes and ledger" if warnings else ""))
     elif good and not of_run:
         lines.append("verified: what is here is right; other units are on other hosts, or still to do")
     else:
@@ -102,34 +123,17 @@ def verification(report: Report, problems: Sequence[str], *, of_run: bool) -> Re
     return Text("\n".join(lines))
 
 
-def disk_needed(plan: Plan, source_bytes: int) -> int:
-    """Estimated bytes of shards for so many bytes of source."""
-    width = 2 if plan.tokenizer.dtype == "uint16" else 4
-    tokens_per_byte = 1.6 if plan.tokenizer.kind == "bytes" else _TOKENS_PER_SOURCE_BYTE
-    return int(source_bytes * (tokens_per_byte * width + 20 / _DOCUMENT_BYTES))
-
-
-def short_of_space(plan: Plan, surveys: Surveys, done: Iterable[int]) -> list[str]:
-    """One line per host whose disk, by the estimate, will not hold its share."""
-    finished = set(done)
-    found = []
+def checks_table(plan: Plan, checks: Checks) -> RenderableType:
+    """What was looked at on each host: a mark of its own for what to note and what failed."""
+    rows = []
     for host in plan.hosts:
-        answer = surveys.get(host.name)
-        if not isinstance(answer, Survey):
-            continue
-        pending = sum(plan.units[ordinal].bytes for ordinal in host.units if ordinal not in finished)
-        needed = disk_needed(plan, pending)
-        held_out = int(needed * plan.holdout.rate)
-        rooms = [(host.output_dir, needed, answer.output_free)]
-        if not answer.same_disk:
-            rooms.append((host.holdout_dir, held_out, answer.holdout_free))
-        found += [
-            f"{host.name}: about {size / 1e9:.1f} GB needed in {directory}, {free / 1e9:.1f} GB free: "
-            "should it run full, that host stops, and goes on after space is made and the run launched again"
-            for directory, size, free in rooms
-            if size > free
-        ]
-    return found
+        found = {check.what: check for check in checks[host.name]}
+        cells = [f"{found[what].shown}{_MARKS[found[what].level]}" if what in found else "" for what in COLUMNS]
+        rows.append([host.name, *cells])
+    table = rows_table("before the start", ("host", *(what.replace(" ", "\n") for what in COLUMNS)), rows)
+    # A dozen columns: on a terminal of 80 there is no room for rules between them.
+    table.box, table.padding, table.pad_edge = None, (0, 1, 0, 0), False
+    return table
 
 
 def _because(reason: str) -> str:
@@ -137,7 +141,18 @@ def _because(reason: str) -> str:
 
 
 def _free(answer: object) -> str:
-    return f"{answer.output_free / 1e9:.1f} GB" if isinstance(answer, Survey) else "unknown"
+    return f"{answer.survey.output_free / 1e9:.1f} GB" if isinstance(answer, Answer) else "unknown"
+
+
+def _done_without(plan: Plan, answers: Answers) -> str:
+    """All is done, and there are hosts of which nobody knows what they do."""
+    options = [job_of(plan, host).options for host in plan.hosts if host.name in answers.silent]
+    leases = [one.lease_seconds for one in options if one.lease_seconds is not None and one.on_disconnect == "stop"]
+    ends = f"stops itself when its lease of {max(leases):g} s runs out" if leases else "may go on until it is stopped"
+    return (
+        f"every unit is committed without the word of {', '.join(sorted(answers.silent))}, which {ends}; launch again "
+        "once it can be reached, and it drops what others have done"
+    )
 
 
 def _ending(code: int, answers: Answers, run: RunDirectory) -> str:

@@ -3,30 +3,19 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import msgspec
 
 from provision.errors import InputError, PlanError
 from provision.plan import PLAN_VERSION, Plan
 from shard.disk import write_atomic
 from shard.errors import JobError
 from shard.job import canonical_json, read_record
-from shard.progress import ordinals_of, ranges_of
 
 SCRIPT_NAME = "run_all_hosts.sh"
 _ENDING_SECONDS = 3.0
 """How long an earlier start that is just ending is waited for."""
-
-
-class Ledger(msgspec.Struct, frozen=True, kw_only=True):
-    """Which unit is committed where, as far as the launcher has been told."""
-
-    fingerprint: str
-    units: Mapping[str, list[tuple[int, int]]]
-    """Host → ordinals, as [start, end) ranges."""
 
 
 class RunDirectory:
@@ -41,10 +30,16 @@ class RunDirectory:
         """Of a launch that is being prepared: a run under way keeps its own."""
         self.events = self.path / "events.jsonl"
         self.locations = self.path / "locations.json"
+        self.token = self.path / "token"
+        """For the moment between `launch` and the start of the watcher."""
         self.tokenizer = self.path / "tokenizer"
         self.aborted = self.path / "aborted"
-        """Made by `shardfleet abort`, so that the run's own launcher knows why the hosts went quiet."""
-        self._ledger = self.path / "ledger.json"
+        """Made by whoever else stops the run, so that its own launcher knows why the hosts went quiet."""
+        self.stopping = self.path / "stopping"
+        """There once the hosts are being stopped: from then on nothing is started."""
+        self.stopped = self.path / "stopped"
+        """There once every host that answers has been stopped."""
+        self.ledger = self.path / "ledger.jsonl"
 
     def make(self) -> None:
         try:
@@ -71,25 +66,6 @@ class RunDirectory:
 
     def write_plan(self, plan: Plan) -> None:
         write_atomic(self.plan_file, canonical_json(plan), mode=0o600)
-
-    def read_ledger(self, fingerprint: str) -> dict[int, str]:
-        """Ordinal → host; empty for another fingerprint."""
-        try:
-            ledger = read_record(self._ledger, Ledger)
-        except JobError:
-            return {}  # a first run, or a torn disk: hosts tell again what they have
-        if ledger.fingerprint != fingerprint:
-            return {}
-        return {ordinal: host for host, ranges in ledger.units.items() for ordinal in ordinals_of(ranges)}
-
-    def write_ledger(self, fingerprint: str, committed: Mapping[int, str]) -> None:
-        by_host: dict[str, list[int]] = {}
-        for ordinal, host in committed.items():
-            by_host.setdefault(host, []).append(ordinal)
-        ledger = Ledger(
-            fingerprint=fingerprint, units={host: ranges_of(units) for host, units in sorted(by_host.items())}
-        )
-        write_atomic(self._ledger, msgspec.json.encode(ledger))
 
     @contextmanager
     def not_running(self) -> Iterator[None]:

@@ -9,8 +9,8 @@ import msgspec
 from provision.channel import Channel
 from provision.errors import ProvisionError
 from provision.fleet import on_all
-from provision.monitor import ClusterState
 from provision.plan import HostPlan, Plan
+from provision.remote import ask_shard, job_argument
 from provision.rundir import RunDirectory
 
 _MARGIN_SECONDS = 40.0
@@ -49,10 +49,10 @@ def left_on_hosts(run: RunDirectory, plan: Plan, names: Sequence[str] | None = N
 
 
 def _ask(run: RunDirectory, plan: Plan, verb: Sequence[str], names: Sequence[str] | None) -> Answers:
-    hosts = {host.name: host for host in plan.hosts if names is None or host.name in names}
+    hosts = {host.name: host for host in plan.present if names is None or host.name in names}
 
     def ask(channel: Channel) -> list[str]:
-        return _left(plan, hosts[channel.host.name], channel, verb)
+        return _left(channel, plan, hosts[channel.host.name], verb)
 
     outcomes = on_all([host.host for host in hosts.values()], run.ssh_config, ask, workers=64)
     left = {host.name: found for host, found in outcomes.items() if isinstance(found, list) and found}
@@ -60,20 +60,25 @@ def _ask(run: RunDirectory, plan: Plan, verb: Sequence[str], names: Sequence[str
     return Answers(left, silent, frozenset(hosts.keys() - left.keys() - silent.keys()))
 
 
-def _left(plan: Plan, host: HostPlan, channel: Channel, verb: Sequence[str]) -> list[str]:
-    argv = (plan.python_on(host), "-m", "shard", *verb, "--job", plan.job_directory(host.name))
-    done = channel.run(argv, timeout=plan.options.grace_seconds + _MARGIN_SECONDS)
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ProvisionError(f"{host.name}: {' '.join(verb)}: exit status {done.returncode}: {reason}")
-    found: list[dict[str, Any]] = msgspec.json.decode(done.stdout)
+def stop_host(channel: Channel, plan: Plan, host: HostPlan, *, now: bool) -> list[str]:
+    """Stop the run on one host, wait until it has, and return what is left. Raises RemoteError."""
+    return _left(channel, plan, host, ("stop", *(("--now",) if now else ())))
+
+
+def _left(channel: Channel, plan: Plan, host: HostPlan, verb: Sequence[str]) -> list[str]:
+    timeout = plan.options.grace_seconds + _MARGIN_SECONDS
+    answer = ask_shard(channel, plan, host, *verb, *job_argument(plan, host), timeout=timeout)
+    found: list[dict[str, Any]] = msgspec.json.decode(answer)
     return [f"{process['pid']} {process['command']}" for process in found]
 
 
-def exit_code(state: ClusterState, answers: Answers, *, stopped: bool) -> int:
-    """0 complete; 130 stopped and shown to be; 3 not shown; 1 something is missing (pure)."""
+def exit_code(answers: Answers, *, complete: bool, stopped: bool, reason: str = "") -> int:
+    """0 complete; 130 stopped and shown to be; 3 not shown; 1 something is missing (pure).
+
+    `reason` is why the launcher stopped the run by itself: then something is missing, and nobody asked for that.
+    """
     if not answers.proven:
         return 3
-    if state.complete:
+    if complete:
         return 0
-    return 130 if stopped else 1
+    return 130 if stopped and not reason else 1

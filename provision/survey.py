@@ -1,114 +1,103 @@
 """Asking every host what it has, before a plan is made final."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import huggingface_hub
 import msgspec
 
 from provision import __version__
 from provision.channel import Channel
-from provision.errors import NotReadyError, ProvisionError, RemoteError
+from provision.errors import ProvisionError, RemoteError, SignInError, UnknownHostKeyError
 from provision.fleet import on_all
 from provision.plan import HostPlan, Plan
-from shard.host.survey import Survey
-from shard.progress import ordinals_of
+from provision.remote import ask_shard
+from shard.host.survey import HubQuestion, Survey
 
 _TIMEOUT_SECONDS = 120.0
 
-Surveys = Mapping[str, Survey | ProvisionError]
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a host says, and by how much its clock is ahead of ours."""
+
+    survey: Survey
+    ahead: tuple[float, float]
+    """Seconds, at least and at most; negative where it is behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Why a host gives no survey."""
+
+    at: Literal["SSH", "host key", "sign in", "Python", "version"]
+    """The first thing that was not as it should be: what comes before it was."""
+    reason: str
+    """With the host's name and what to do."""
+
+
+Surveys = Mapping[str, Answer | Silence]
 """By host name."""
 
 
+class _Version(msgspec.Struct, frozen=True):
+    """What the answers of all versions have in common."""
+
+    version: str
+
+
 def survey_hosts(plan: Plan, ssh_config: Path) -> Surveys:
-    """Every host's survey, or why there is none."""
+    """Every host's survey, or why there is none; all are asked at once."""
     by_name = {host.name: host for host in plan.hosts}
+    question = b""
+    if plan.dataset.kind == "hub" and plan.dataset.endpoint is not None:
+        token = huggingface_hub.get_token()
+        asked = HubQuestion(endpoint=plan.dataset.endpoint, dataset=plan.dataset.root, token=token)
+        question = msgspec.json.encode(asked)
 
-    def ask(channel: Channel) -> Survey:
-        host = by_name[channel.host.name]
-        return _ask(plan, host, channel)
+    def ask(channel: Channel) -> Answer | Silence:
+        return _ask(plan, by_name[channel.host.name], channel, question)
 
-    answers = on_all([host.host for host in plan.hosts], ssh_config, ask)
-    return {host.name: answer for host, answer in answers.items()}
-
-
-def committed_of(plan: Plan, surveys: Surveys) -> dict[str, list[int]]:
-    """Units that hosts have finished for this very fingerprint, by host."""
+    answers = on_all([host.host for host in plan.hosts], ssh_config, ask, workers=64)
     return {
-        name: [ordinal for ordinal in ordinals_of(answer.committed) if ordinal < len(plan.units)]
-        for name, answer in surveys.items()
-        if isinstance(answer, Survey) and answer.identity == plan.identity
+        host.name: _silence(answer) if isinstance(answer, ProvisionError) else answer
+        for host, answer in answers.items()
     }
 
 
-def problems(plan: Plan, surveys: Surveys) -> list[str]:
-    """One line per host that cannot take part, with its remedy."""
-    found = []
-    for name, answer in surveys.items():
-        if isinstance(answer, ProvisionError):
-            found.append(str(answer))
-        elif answer.problem:
-            found.append(f"{name}: {answer.problem}")
-        elif answer.identity is not None and answer.identity != plan.identity and not plan.overwrite:
-            differing = "; ".join(plan.identity.differing(answer.identity))
-            found.append(
-                f"{name}: {_output_dir(plan, name)} holds shards of another run. Differing: {differing}. "
-                "Choose another --output-dir, or replace those shards with --overwrite"
-            )
-    return [*found, *_twice(plan, surveys)]
+def _silence(error: ProvisionError) -> Silence:
+    """For a host to which there is no connection."""
+    if isinstance(error, UnknownHostKeyError):
+        return Silence("host key", str(error))
+    return Silence("sign in" if isinstance(error, SignInError) else "SSH", str(error))
 
 
-def _twice(plan: Plan, surveys: Surveys) -> list[str]:
-    """Units that are committed in two places: a trainer would see their rows twice."""
-    committed = committed_of(plan, surveys)
-    places = {name: answer.place or name for name, answer in surveys.items() if isinstance(answer, Survey)}
-    found = []
-    for index, (first, units) in enumerate(committed.items()):
-        for second, others in list(committed.items())[index + 1 :]:
-            both = sorted(set(units) & set(others))
-            if both and places[first] != places[second]:
-                found.append(
-                    f"{first} and {second}: both have finished {len(both)} units, the first is {both[0]:06d}, "
-                    "and every row must be there once: remove those files from the output and holdout directories "
-                    "of one of them"
-                )
-    return found
-
-
-def require_ready(plan: Plan, surveys: Surveys) -> None:
-    """Raise NotReadyError, naming every host that cannot take part."""
-    found = problems(plan, surveys)
-    if found:
-        raise NotReadyError("\n".join(["not started:", *(f"  {line}" for line in found)]))
-
-
-def _ask(plan: Plan, host: HostPlan, channel: Channel) -> Survey:
-    python = plan.python_on(host)
-    argv: Sequence[str] = (
-        *(python, "-m", "shard", "survey"),
-        *("--output-dir", host.output_dir, "--holdout-dir", host.holdout_dir),
-    )
-    done = channel.run(argv, timeout=_TIMEOUT_SECONDS)
-    if done.returncode == 127:
-        raise RemoteError(
-            f"{host.name}: no {python} there; install shardfleet on it (docs/guide.md, Provisioning), or name an "
-            "interpreter that has it with --remote-python"
-        )
-    if done.returncode != 0:
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise RemoteError(f"{host.name}: {python} -m shard survey: exit status {done.returncode}: {last}")
+def _ask(plan: Plan, host: HostPlan, channel: Channel, question: bytes) -> Answer | Silence:
+    directories = ("--output-dir", host.output_dir, "--holdout-dir", host.holdout_dir)
+    before = time.time()
     try:
-        answer = msgspec.json.decode(done.stdout, type=Survey)
-    except msgspec.DecodeError as error:
-        raise RemoteError(
-            f"{host.name}: does not answer as shardfleet {__version__} ({error}); install the same version there, and "
-            "let its shell start-up files print nothing"
-        ) from error
-    if answer.version != __version__:
-        raise RemoteError(
-            f"{host.name}: has shardfleet {answer.version}, this is {__version__}; install the same there"
+        said = ask_shard(channel, plan, host, "survey", *directories, timeout=_TIMEOUT_SECONDS, stdin=question)
+    except RemoteError as error:
+        return Silence("Python", str(error))
+    after = time.time()
+    try:
+        # First: another version may ask and answer otherwise.
+        version = msgspec.json.decode(said, type=_Version).version
+        survey = msgspec.json.decode(said, type=Survey) if version == __version__ else None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Silence(
+            "version",
+            f"{host.name}: does not answer as shardfleet {__version__} ({error}); install the same version there with "
+            "'shardfleet provision', and let its shell start-up files print nothing",
         )
-    return answer
-
-
-def _output_dir(plan: Plan, name: str) -> str:
-    return next(host.output_dir for host in plan.hosts if host.name == name)
+    if survey is None:
+        return Silence(
+            "version",
+            f"{host.name}: has shardfleet {version}, this is {__version__}; install the same there with "
+            "'shardfleet provision'",
+        )
+    # It began after `before` and ended before `after`, by its own clock `seconds` apart.
+    return Answer(survey, (survey.clock - after, survey.clock - survey.seconds - before))

@@ -16,7 +16,7 @@ from tiktoken.load import read_file_cached
 
 from provision.errors import InputError
 from shard.errors import JobError, TokenizerError
-from shard.job import TokenizerSpec
+from shard.job import TokenizerSpec, is_text
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.ranks import RANK_FILES, RankFile, TiktokenReference, by_sha256
 from shard.tokenizer.raw_bytes import EOD_ID, VOCAB_SIZE
@@ -40,6 +40,8 @@ def fetch_tokenizer(name: str, *, eod: str | None = None) -> FetchedTokenizer:
     `eod` is None for the tokenizer's own end-of-document id, `none` for none, or an id.
     Raises InputError.
     """
+    if not is_text(name):
+        raise InputError(f"--tokenizer {name!r}: holds bytes that are not UTF-8; rename the file")
     try:
         if name == "bytes":
             return _bytes(eod)
@@ -90,6 +92,8 @@ def _ranks(name: str, rank_file: RankFile, data: bytes, eod: str | None) -> Fetc
 
 def _from_hub(name: str, eod: str | None) -> FetchedTokenizer:
     repository, _, revision = name.removeprefix("hf:").partition("@")
+    if ".." in revision:  # of which the client would make a path in its cache
+        raise InputError(f"{name}: {revision!r} is no name of a branch, tag or commit")
     data = _hub_file(name, repository, revision, "tokenizer.json")
     if data is None:
         raise InputError(f"{name}: that repository has no tokenizer.json")

@@ -1,16 +1,22 @@
 """`python -m shard`: what the launcher calls on a host. Users meet it only in logs."""
 
 import sys
+import time
 from pathlib import Path
 
 import click
 import msgspec
 
 from shard.errors import ShardError, VerificationError
+from shard.host.commits import commits_of, discard_units
+from shard.host.detach import start_detached
+from shard.host.follow import follow, follow_once
+from shard.host.requests import ask
 from shard.host.stopping import left_of, stop
 from shard.host.supervisor import run_host
-from shard.host.survey import survey
+from shard.host.survey import HubQuestion, survey
 from shard.job import Job, read_record
+from shard.progress import HostStarted, encode
 from shard.verify.stores import verify_job
 
 _job = click.option(
@@ -32,6 +38,28 @@ def cli() -> None:
 def run(job_directory: Path) -> None:
     """Supervise this host's ranks; ends when standard input does."""
     sys.exit(run_host(job_directory.expanduser().absolute()))
+
+
+@cli.command()
+@_job
+def start(job_directory: Path) -> None:
+    """Start this host's supervisor in a session of its own; print its first word when it has taken the job."""
+    word = start_detached(job_directory.expanduser().absolute())
+    click.echo(encode(word), nl=False)
+    sys.exit(0 if isinstance(word, HostStarted) else 1)
+
+
+@cli.command("follow")
+@_job
+@click.option("--once", is_flag=True, help="Print what there is, and how the host stands.")
+@click.option("--stay", is_flag=True, help="Go on when the supervisor has ended: another may be started.")
+def follow_command(job_directory: Path, once: bool, stay: bool) -> None:
+    """Print events and progress since the latest start, until the supervisor or standard input ends."""
+    directory = job_directory.expanduser().absolute()
+    if once:
+        follow_once(directory, sys.stdout.fileno())
+    else:
+        follow(directory, sys.stdout.fileno(), sys.stdin.fileno(), stay=stay)
 
 
 @cli.command(hidden=True)
@@ -62,21 +90,57 @@ def left(job_directory: Path) -> None:
     _print(left_of(job_directory.expanduser().absolute()))
 
 
+@cli.command()
+@_job
+def assign(job_directory: Path) -> None:
+    """Pass a request about its share, JSON on standard input, on to the running supervisor; print its answer."""
+    click.echo(ask(job_directory.expanduser().absolute(), sys.stdin.buffer.read()))
+
+
 @cli.command("survey")
 @click.option("--output-dir", type=click.Path(path_type=Path), required=True)
 @click.option("--holdout-dir", type=click.Path(path_type=Path), required=True)
 def survey_command(output_dir: Path, holdout_dir: Path) -> None:
-    """Print what this host has, as JSON; changes nothing."""
-    _print(survey(output_dir, holdout_dir))
+    """Print what this host has, as JSON; changes nothing.
+
+    JSON on standard input, where there is any, is a question that the host is to ask the Hub.
+    """
+    began = time.time()
+    question = sys.stdin.buffer.read()
+    answer = None
+    if question:
+        # Here: it loads the HTTP client, which would keep every 'stop' and 'left' waiting.
+        from shard.source.hubcheck import ask_hub
+
+        answer = ask_hub(msgspec.json.decode(question, type=HubQuestion))
+    _print(survey(output_dir, holdout_dir, answer, began=began))
+
+
+@cli.command()
+@_job
+def records(job_directory: Path) -> None:
+    """Print every committed unit in this host's directories, with counts and hashes, as JSON."""
+    _print(commits_of(_read_job(job_directory)))
+
+
+@cli.command("discard")
+@_job
+def discard_command(job_directory: Path) -> None:
+    """Remove the shards of units that another host keeps: a JSON list on standard input. Refused while at work."""
+    _print(discard_units(job_directory.expanduser().absolute(), sys.stdin.buffer.read()))
 
 
 @cli.command()
 @_job
 def verify(job_directory: Path) -> None:
     """Read this host's shards again; print the report as JSON. Exit code 1 when something is wrong."""
-    report = verify_job(read_record(job_directory.expanduser().absolute() / "job.json", Job))
+    report = verify_job(_read_job(job_directory))
     _print(report)
     sys.exit(0 if report.ok else VerificationError.exit_code)
+
+
+def _read_job(job_directory: Path) -> Job:
+    return read_record(job_directory.expanduser().absolute() / "job.json", Job)
 
 
 def _print(value: object) -> None:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from shard.errors import DiskFullError
 
@@ -31,6 +32,11 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = 
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def open_private(path: Path) -> BinaryIO:
+    """A file to append to, unbuffered, made for this user's eyes alone whatever the umask."""
+    return open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def fsync_directory(directory: Path) -> None:

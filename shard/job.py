@@ -18,8 +18,22 @@ from shard.errors import JobError
 FORMAT = "shardfleet"
 FORMAT_VERSION = 1
 
+MAX_RANKS = 1024
+"""Ranks one host may run. More is a port or an address that slipped into the count."""
+
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+_BARE_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+_REPOSITORY = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_ENDPOINT = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_MOST_UNITS = 10**9
+_MOST_BYTES = 1 << 60
+_LONGEST_SECONDS = 1e8
+"""Three years: beyond it lie numbers that clocks and sockets refuse."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,10 +59,11 @@ class Unit(Record, frozen=True, kw_only=True):
     parts: int = 1
 
     def __post_init__(self) -> None:
-        _require(self.ordinal >= 0, f"unit ordinal {self.ordinal} is negative")
+        _require(0 <= self.ordinal < _MOST_UNITS, f"unit ordinal {self.ordinal} is negative or absurd")
         _require(bool(self.path), f"unit {self.ordinal} has no path")
-        _require(self.size >= 0, f"unit {self.ordinal}: size {self.size} is negative")
-        _require(0 <= self.part < self.parts, f"unit {self.ordinal}: part {self.part} of {self.parts}")
+        _require(stays_below(self.path), f"unit {self.ordinal}: path {self.path!r} leads out of the dataset")
+        _require(0 <= self.size <= _MOST_BYTES, f"unit {self.ordinal}: size {self.size} is negative or absurd")
+        _require(0 <= self.part < self.parts <= _MOST_UNITS, f"unit {self.ordinal}: part {self.part} of {self.parts}")
 
     @property
     def byte_start(self) -> int:
@@ -103,6 +118,10 @@ class TokenizerSpec(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _require(1 <= self.vocab_size <= 2**31, f"tokenizer {self.name!r}: vocabulary of {self.vocab_size}")
         _require(bool(_SHA256.fullmatch(self.sha256)), f"tokenizer {self.name!r}: sha256 {self.sha256!r}")
+        _require(
+            self.file is None or bool(_BARE_FILE.fullmatch(self.file)),
+            f"tokenizer {self.name!r}: file {self.file!r} is no bare file name",
+        )
         if self.eod_id is not None:
             _require(
                 0 <= self.eod_id < self.vocab_size,
@@ -181,16 +200,21 @@ class Options(Record, frozen=True, kw_only=True):
     """What a host does when the launcher or the way to it is gone."""
     lease_seconds: float | None = None
     """A host that has not heard from the launcher for so long takes it for gone; None never."""
+    await_more: bool = False
+    """Whether a host that has nothing left waits for units that others cannot do, until the launcher hangs up."""
     progress_seconds: float = 2.0
     rank_restarts: int = 5
     """How often in a row a rank process that crashes is started again."""
 
     def __post_init__(self) -> None:
         _require(self.attempts >= 1, f"attempts {self.attempts} is less than 1")
-        _require(self.spans_in_flight >= 1, f"spans_in_flight {self.spans_in_flight} is less than 1")
-        for field in ("retry_seconds", "stall_seconds", "progress_seconds"):
-            _require(getattr(self, field) > 0, f"{field} {getattr(self, field)} is not positive")
-        _require(self.grace_seconds >= 0, f"grace_seconds {self.grace_seconds} is negative")
+        _require(1 <= self.spans_in_flight <= 1024, f"spans_in_flight {self.spans_in_flight} is not from 1 to 1024")
+        _require(self.rank_restarts >= 0, f"rank_restarts {self.rank_restarts} is negative")
+        for field in ("retry_seconds", "stall_seconds", "progress_seconds", "lease_seconds", "grace_seconds"):
+            seconds = getattr(self, field)
+            _require(seconds is None or seconds >= 0, f"{field} {seconds} is negative")
+            _require(seconds != 0 or field == "grace_seconds", f"{field} {seconds} is not positive")
+            _require(seconds is None or seconds <= _LONGEST_SECONDS, f"{field} {seconds} is over three years")
 
 
 class Job(Record, frozen=True, kw_only=True):
@@ -212,14 +236,36 @@ class Job(Record, frozen=True, kw_only=True):
     identity: Identity
     options: Options
     units: tuple[Unit, ...]
+    discard: tuple[int, ...] = ()
+    """Units that another host has done: what is committed of them here is removed first."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         _require(self.version == FORMAT_VERSION, f"job version {self.version}; this is version {FORMAT_VERSION}")
         _require(bool(_RUN_ID.fullmatch(self.run_id)), f"run id {self.run_id!r}")
-        _require(self.ranks >= 1, f"host {self.host}: {self.ranks} ranks")
+        _require(bool(_HOST.fullmatch(self.host)), f"host {self.host!r} is no host name")
+        _require(1 <= self.ranks <= MAX_RANKS, f"host {self.host}: {self.ranks} ranks")
+        _require(
+            0 <= self.first_rank <= self.world_size - self.ranks <= _MOST_UNITS,
+            f"host {self.host}: {self.ranks} ranks from {self.first_rank} on are not among {self.world_size}",
+        )
+        _require_directory("output_dir", self.output_dir)
+        _require_directory("holdout_dir", self.holdout_dir)
+        _require_dataset(self.dataset)
         ordinals = {unit.ordinal for unit in self.units}
         _require(len(ordinals) == len(self.units), f"host {self.host}: a unit stands twice")
+        _require(
+            max(ordinals, default=-1) < self.identity.units,
+            f"unit {max(ordinals, default=-1)} of {self.identity.units}",
+        )
+        _require(
+            all(0 <= ordinal < self.identity.units for ordinal in self.discard),
+            f"a unit to discard is none of {self.identity.units}",
+        )
+        known = identity_of(self.dataset, self.tokenizer, self.holdout, ())
+        rest = {"units": self.identity.units, "units_sha256": self.identity.units_sha256}
+        differing = msgspec.structs.replace(known, **rest).differing(self.identity)
+        _require(not differing, f"the identity is that of another job: {'; '.join(differing)}")
 
     @property
     def fingerprint(self) -> str:
@@ -268,6 +314,34 @@ def read_record(path: Path, kind: type[R]) -> R:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JobError) as error:
         raise JobError(f"{path}: not a {kind.__name__} record: {error}") from error
+
+
+def stays_below(path: str) -> bool:
+    """Whether a relative path names something below where it starts, whatever lies there (symbolic links aside)."""
+    return not path.startswith("/") and "\0" not in path and ".." not in path.split("/")
+
+
+def is_text(value: str) -> bool:
+    """Whether JSON can hold it. It cannot hold lone surrogates, which bytes that are not UTF-8 become in Python."""
+    return not _SURROGATE.search(value)
+
+
+def _require_directory(field: str, path: str) -> None:
+    _require(path.startswith(("/", "~/")), f"{field} {path!r} is not a whole path")
+    _require(not _CONTROL.search(path), f"{field} {path!r} holds a control character")
+
+
+def _require_dataset(dataset: Dataset) -> None:
+    if dataset.kind == "files":
+        whole = dataset.root.startswith("/") or "://" in dataset.root
+        _require(whole, f"dataset root {dataset.root!r} is neither a whole path nor a URL")
+        return
+    _require(bool(_REPOSITORY.fullmatch(dataset.root)), f"dataset root {dataset.root!r} is no repository of the Hub")
+    _require(bool(_COMMIT.fullmatch(dataset.revision)), f"dataset revision {dataset.revision!r} is no commit")
+    _require(
+        dataset.endpoint is None or bool(_ENDPOINT.fullmatch(dataset.endpoint)),
+        f"Hub endpoint {dataset.endpoint!r} is no http address, or holds more than an address",
+    )
 
 
 def _require(condition: bool, message: str) -> None:

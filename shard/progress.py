@@ -27,25 +27,20 @@ class HostStarted(Event, frozen=True, kw_only=True, tag="host_started"):
     ranks: int
     units: int
     """Of this host's share, finished ones included."""
+    place: str = ""
+    """Equal on two hosts that write into one directory, as on a shared file system."""
 
 
-class UnitsKept(Event, frozen=True, kw_only=True, tag="units_kept"):
-    """Units found committed already."""
-
-    units: list[tuple[int, int]]
-    """Ordinals as [start, end) ranges."""
-    documents: int
-    holdout_documents: int
-    tokens: int
-    holdout_tokens: int
-    dropped: int
-
-
-class UnitDone(Event, frozen=True, kw_only=True, tag="unit_done"):
-    """A unit has been committed."""
+class UnitCounts(msgspec.Struct, frozen=True, array_like=True):
+    """What is committed of one unit; an array in JSON, because there are many."""
 
     unit: int
-    rank: int
+    row_start: int
+    """Of the source file, inclusive."""
+    row_end: int
+    """Exclusive."""
+    file_rows: int
+    """Of the whole source file."""
     documents: int
     """In train."""
     holdout_documents: int
@@ -53,8 +48,33 @@ class UnitDone(Event, frozen=True, kw_only=True, tag="unit_done"):
     """In train, end-of-document tokens included."""
     holdout_tokens: int
     dropped: int
+
+
+class UnitsKept(Event, frozen=True, kw_only=True, tag="units_kept"):
+    """Units found committed already."""
+
+    units: list[UnitCounts]
+
+
+class UnitDone(Event, frozen=True, kw_only=True, tag="unit_done"):
+    """A unit has been committed; figures as in UnitCounts."""
+
+    unit: int
+    rank: int
+    row_start: int
+    row_end: int
+    file_rows: int
+    documents: int
+    holdout_documents: int
+    tokens: int
+    holdout_tokens: int
+    dropped: int
     text_bytes: int
     seconds: float
+
+    @property
+    def counts(self) -> UnitCounts:
+        return UnitCounts(*(getattr(self, field) for field in UnitCounts.__struct_fields__))
 
 
 class UnitFailed(Event, frozen=True, kw_only=True, tag="unit_failed"):
@@ -86,6 +106,8 @@ class Progress(Event, frozen=True, kw_only=True, tag="progress"):
 
     units_done: int
     units_failed: int
+    pending: int = 0
+    """Units that no rank has begun."""
     documents: int
     tokens: int
     text_bytes: int
@@ -94,6 +116,16 @@ class Progress(Event, frozen=True, kw_only=True, tag="progress"):
     seconds: float
     ranks: list[tuple[int, int, int]]
     """(rank, unit or -1, text bytes) of up to 64 ranks."""
+
+
+class HostIdle(Event, frozen=True, kw_only=True, tag="host_idle"):
+    """Nothing is left to do here, and more can be taken. When the launcher hangs up now, the host is done."""
+
+    units_done: int
+    units: int
+    quarantined: list[int]
+    requests: int
+    """How many changes of its share this supervisor had taken in when it said so."""
 
 
 class HostStopping(Event, frozen=True, kw_only=True, tag="host_stopping"):
@@ -111,7 +143,41 @@ class HostDone(Event, frozen=True, kw_only=True, tag="host_done"):
     reason: str = ""
 
 
-AnyEvent = HostStarted | UnitsKept | UnitDone | UnitFailed | RankExited | Note | Progress | HostStopping | HostDone
+class HostLost(Event, frozen=True, kw_only=True, tag="host_lost"):
+    """Said by the launcher: nothing has been heard of this host for long, and it cannot be reached."""
+
+    reason: str
+
+
+class HostRestarted(Event, frozen=True, kw_only=True, tag="host_restarted"):
+    """Said by the launcher: this host hung up or was silent, and is started again."""
+
+    reason: str
+
+
+class UnitsMoved(Event, frozen=True, kw_only=True, tag="units_moved"):
+    """Said by the launcher: these units are now `host`'s to do."""
+
+    units: list[tuple[int, int]]
+    """Ordinals as [start, end) ranges."""
+    why: str
+
+
+AnyEvent = (
+    HostStarted
+    | UnitsKept
+    | UnitDone
+    | UnitFailed
+    | RankExited
+    | Note
+    | Progress
+    | HostIdle
+    | HostStopping
+    | HostDone
+    | HostLost
+    | HostRestarted
+    | UnitsMoved
+)
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 

@@ -19,7 +19,7 @@ from shard.records import DIRECTORY_FILE, ShardRecord, Split, directory_record, 
 
 _LOCK_FILE = ".shardfleet.lock"
 _LOCK_WAIT_SECONDS = 10.0
-_OURS = re.compile(r"\d{6,}\.(bin|idx|json)|\.\d{6,}\..*\.tmp")
+_OURS = re.compile(r"\d{6,}\.(bin|idx|json)|\.\d{6,}\..*\.tmp|cluster\.json")
 _UNFINISHED = re.compile(r"\.(\d{6,}|dataset)\..*\.tmp")
 
 Directories = dict[Split, Path]
@@ -100,6 +100,15 @@ def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
     for path in holdout.glob("[0-9]*.json"):
         if path.stem in stems and not (train / path.name).exists():
             path.unlink(missing_ok=True)
+
+
+def discard(directories: Directories, ordinals: Iterable[int]) -> None:
+    """Remove what is committed of these units, the commit first."""
+    for ordinal in ordinals:
+        stem = f"{ordinal:06d}"
+        for directory in (directories["train"], directories["holdout"]):
+            for suffix in ("json", "bin", "idx"):
+                (directory / f"{stem}.{suffix}").unlink(missing_ok=True)
 
 
 def remove_leftovers(job: Job) -> None:

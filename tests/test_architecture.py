@@ -15,12 +15,17 @@ SHARED = {
     "shard.progress": "*",
     "shard.records": "*",
     "shard.errors": "*",
+    "shard.manifest": "*",
     "shard.verify.report": "*",
-    "shard.host.survey": {"Survey"},
+    # What hosts answer, and are asked.
+    "shard.host.commits": {"Commit", "Commits"},
+    "shard.host.follow": {"Standing"},
+    "shard.host.requests": {"AnyRequest", "Release", "Take", "decode_answer", "encode_request"},
+    "shard.host.survey": {"HubQuestion", "Survey"},
     # Pure proof over reports.
     "shard.verify.coverage": {"report_of"},
     # Small helpers without state.
-    "shard.disk": {"write_atomic"},
+    "shard.disk": {"fsync_directory", "write_atomic"},
     "shard.host.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
     # The catalog looks into the first file with the very code that will read all of them.
     "shard.source": {"files"},
@@ -41,11 +46,12 @@ DOORS = {
     "awkward": {"shard/tokenizer/fast.py"},
     "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
     "cryptography": {"provision/ssh/connect.py"},
-    "fsspec": {"provision/catalog/types.py", "shard/source/files.py"},
+    "fsspec": {"shard/source/files.py"},
     "gigatoken": {"shard/tokenizer/fast.py"},
     "httpx2": {"provision/catalog/hub.py", "provision/tokenizers.py", "shard/source/"},
     "huggingface_hub": {
-        *("provision/catalog/card.py", "provision/catalog/hub.py", "provision/push.py", "provision/tokenizers.py"),
+        *("provision/catalog/card.py", "provision/catalog/hub.py", "provision/push.py", "provision/survey.py"),
+        "provision/tokenizers.py",
         "shard/source/",
     },
     "numpy": {"shard/"},
@@ -54,7 +60,8 @@ DOORS = {
     "pyarrow": {"shard/source/", "shard/host/rank.py"},
     "requests": {"provision/tokenizers.py"},
     "rich": {
-        *("provision/display.py", "provision/report.py", "provision/watch.py", "provision/control.py"),
+        *("provision/conclude.py", "provision/display.py", "provision/report.py"),
+        *("provision/shows.py", "provision/standing.py"),
         "provision/cli/",
     },
     "stamina": {"shard/source/patience.py", "shard/host/rank.py", "provision/cli/__init__.py"},
@@ -151,7 +158,8 @@ def test_nothing_prints(package: str) -> None:
 def test_imports_stand_at_the_top() -> None:
     """No import hides in a function, where it would hide a cycle.
 
-    The exceptions: the hub server is optional, and 'shard stop' does not wait for what only a rank needs.
+    The exceptions: the hub server is optional, and 'shard stop' does not wait for what only a rank, or only a question
+    to the Hub, needs.
     """
     found = [
         f"{path}: {function.name} imports {module}"
@@ -164,6 +172,7 @@ def test_imports_stand_at_the_top() -> None:
     assert found == [
         "provision/cli/tools.py: serve imports provision.hubserver",
         "shard/cli.py: rank imports shard.host.rank",
+        "shard/cli.py: survey_command imports shard.source.hubcheck",
     ]
 
 

@@ -25,7 +25,10 @@ class CardConfig:
 
 
 def configs_of(card: huggingface_hub.DatasetCard) -> tuple[CardConfig, ...]:
-    """The configurations that a card lists with their files; others say nothing about files."""
+    """The configurations that a card lists with their files; others say nothing about files.
+
+    Raises TypeError when something else stands where a name or a pattern belongs.
+    """
     data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
     listed = data.get("configs")
     if not isinstance(listed, list):
@@ -52,14 +55,14 @@ def chosen_config(configs: Iterable[CardConfig], name: str | None, *, where: str
 
 
 def _config(entry: dict[str, object]) -> CardConfig:
-    name = str(entry["config_name"])
-    base = str(entry.get("data_dir") or "").strip("/")
+    name = _text(entry["config_name"])
+    base = _text(entry.get("data_dir") or "").strip("/")
     files = entry.get("data_files")
     splits: dict[str, list[str]] = {}
     for item in files if isinstance(files, list) else [files]:
         if isinstance(item, dict):
             paths = item.get("path")
-            splits.setdefault(str(item.get("split", _TRAIN)), []).extend(_strings(paths))
+            splits.setdefault(_text(item.get("split", _TRAIN)), []).extend(_strings(paths))
         elif item is not None:
             splits.setdefault(_TRAIN, []).extend(_strings(item))
     # A card may split otherwise than into train and the rest; then all of it is training data.
@@ -74,4 +77,11 @@ def _config(entry: dict[str, object]) -> CardConfig:
 
 
 def _strings(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    return [_text(item) for item in value] if isinstance(value, list) else [_text(value)]
+
+
+def _text(value: object) -> str:
+    # Not str() of anything: YAML's aliases make a small list of lists that is gigabytes when spelled out.
+    if isinstance(value, dict | list):
+        raise TypeError(f"a {type(value).__name__} where a name or a pattern belongs")
+    return str(value)

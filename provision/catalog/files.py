@@ -1,30 +1,25 @@
 """Catalog of a directory on this machine or behind any fsspec URL."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from provision.catalog.types import LOOKED_INTO, Catalog, DatasetSpec, SourceFile, choose, has_text_column, parquet_only
+from provision.catalog.look import LOOKED_INTO, has_text_column
+from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose, parquet_only
 from provision.errors import CatalogError
 from shard.errors import SourceError
 from shard.job import Dataset
 from shard.source import files
 
-_CREDENTIALS = re.compile(r"://[^/@:\[]*:(?!\d*(?:/|$)).*@", re.DOTALL)
-"""`user:secret@` behind a scheme, also with a slash in the secret; but neither `user@` nor a host's port."""
-
 
 def files_catalog(spec: DatasetSpec) -> Catalog:
     """List a directory or URL.
 
-    Raises CatalogError when it is missing, empty, without Parquet, unreadable, or without the text column, or when
-    its URL holds credentials.
+    Raises CatalogError when it is missing, empty, without Parquet, unreadable, or without the text column.
     """
-    _refuse_credentials(spec.name)
     if spec.revision is not None or spec.config is not None:
         raise CatalogError(f"{spec.name}: --revision and --config are for datasets on the Hub; use --include")
     try:
@@ -58,17 +53,6 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
     revision = hashlib.sha256(msgspec.json.encode(sources)).hexdigest()
     dataset = Dataset(kind="files", name=spec.name, root=root, revision=revision, text_column=spec.text_column)
     return Catalog(dataset, sources)
-
-
-def _refuse_credentials(name: str) -> None:
-    """Raise CatalogError, without the secret, when a link of an fsspec URL has credentials in its authority."""
-    links = name.split("::")
-    shown = [_CREDENTIALS.sub("://", link) for link in links]
-    if shown != links:
-        raise CatalogError(
-            f"{'::'.join(shown)}: credentials in a URL would be written into plan, script and shards; configure the "
-            "driver instead (environment variables, its own configuration file)"
-        )
 
 
 def _look_for_column(fs: Any, relative: Mapping[str, str], sources: Sequence[SourceFile], spec: DatasetSpec) -> None:

@@ -1,5 +1,6 @@
 """Catalog of a dataset on the Hub: resolved to a commit once, listed once."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -18,7 +19,8 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._validators import validate_repo_id
 
 from provision.catalog.card import CardConfig, chosen_config, configs_of
-from provision.catalog.types import LOOKED_INTO, Catalog, DatasetSpec, SourceFile, choose, has_text_column, parquet_only
+from provision.catalog.look import LOOKED_INTO, has_text_column
+from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose, parquet_only
 from provision.errors import CatalogError
 from shard.errors import SourceError
 from shard.job import Dataset, Options, Unit
@@ -26,6 +28,8 @@ from shard.source.hub import HubFile
 from shard.source.spanfile import SpanFile
 
 _FOOTER_BYTES = 64 << 10
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_CREDENTIALS = re.compile(r"://.*@", re.DOTALL)
 
 
 def hub_catalog(spec: DatasetSpec) -> Catalog:
@@ -36,13 +40,18 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
     """
     api = huggingface_hub.HfApi()
     endpoint = api.endpoint
+    if _CREDENTIALS.search(endpoint):
+        raise CatalogError(
+            f"HF_ENDPOINT={_CREDENTIALS.sub('://', endpoint)}: credentials in it would be written into plan and job; "
+            "leave them out, and set HF_TOKEN where the Hub wants to know who asks"
+        )
     with _explained(spec, endpoint):
         validate_repo_id(spec.name)
         # A gated dataset tells everybody about itself, and gives nobody its files.
         api.auth_check(spec.name, repo_type="dataset")
         info = api.dataset_info(spec.name, revision=spec.revision)
         revision = info.sha
-        if revision is None:
+        if revision is None or not _COMMIT.fullmatch(revision):
             raise CatalogError(f"{spec.name}: {endpoint} does not say which commit {spec.revision or 'main'} is")
         listed = {
             item.path: item

@@ -7,7 +7,9 @@ import click
 import stamina.instrumentation
 
 from provision import __version__
-from provision.cli.inspect import abort, status, verify
+from provision.cli.gather import gather
+from provision.cli.inspect import abort, attach, status, verify
+from provision.cli.provision import provision
 from provision.cli.runs import launch, plan, script
 from provision.cli.tools import hosts, hub
 from provision.errors import ProvisionError
@@ -20,7 +22,7 @@ def cli() -> None:
     """Gets a pretraining dataset onto a cluster: streamed, tokenized, sharded, verified."""
 
 
-for command in (plan, script, launch, status, abort, verify, hosts, hub):
+for command in (provision, plan, script, launch, status, attach, abort, verify, gather, hosts, hub):
     cli.add_command(command)
 
 

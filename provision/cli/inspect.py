@@ -1,50 +1,76 @@
-"""status, abort, verify: the commands for a run that exists."""
+"""status, attach, abort, verify: the commands for a run that exists."""
 
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import click
 import msgspec
 from rich.console import Console
 
-from provision.display import clock, dashboard
+from provision.attach import attach as follow_run
+from provision.conclude import conclude
 from provision.errors import InputError, NotProvenStoppedError
 from provision.monitor import run_done
 from provision.report import verification
-from provision.rundir import find_run
-from provision.settle import left_on_hosts, stop_hosts
-from provision.verify_run import verify_run
-from provision.watch import replay
+from provision.rundir import RunDirectory, find_run
+from provision.settle import stop_hosts
+from provision.shows import Style
+from provision.sight import keep_ledger, look
+from provision.standing import host_facts, standing
+from provision.verify_run import Verified, verify_run
 from shard.records import DIRECTORY_FILE
-from shard.verify.report import Report
 from shard.verify.stores import verify as verify_directories
 
 _LAUNCHER_ENDS_SECONDS = 10.0
+_OTHERS_CONCLUDE_SECONDS = 120.0
+"""How long another that is attached may take for the end of the run: two at once would hand out two manifests."""
 
 
 @click.command()
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(run: str, as_json: bool) -> None:
-    """Show how far RUN is: a run directory, or a run id under runs/."""
+    """Show how far RUN is: a run directory, or a run id under runs/.
+
+    The hosts themselves are asked; what one has that gives no answer is what was known of it here.
+    """
     directory = find_run(run)
-    answers = left_on_hosts(directory, directory.read_plan())
-    # Read after the hosts were asked: who runs nothing any more has said so by now, or never will.
-    state = replay(directory)
-    state.lose(answers.quiet)
+    sight = look(directory)
+    keep_ledger(directory, sight)
     if as_json:
-        facts = run_done(state, exit_code=-1, left=answers.left, unproven=answers.unproven)
+        facts = run_done(sight.state, exit_code=-1, left=sight.answers.left, unproven=sight.answers.unproven)
         del facts["exit_code"]
-        click.echo(json.dumps({**facts, "event": "status", "silent": dict(answers.silent)}))
+        silent = dict(sight.answers.silent)
+        click.echo(json.dumps({**facts, "event": "status", "silent": silent, "hosts": host_facts(sight)}))
         return
-    Console().print(dashboard(state, 0.0))
-    for host in state.hosts.values():
-        running = f"{len(answers.left.get(host.name, []))} processes running"
-        heard = f"last heard {clock(time.time() - host.last_heard)} ago" if host.last_heard else "never heard"
-        click.echo(f"{host.name}: {host.phase}, {answers.silent.get(host.name, running)}, {heard}")
+    Console().print(standing(sight))
+
+
+@click.command()
+@click.argument("run")
+@click.option("--plain", is_flag=True, help="Lines instead of the dashboard. [default when not on a terminal]")
+@click.option("--json", "as_json", is_flag=True, help="Events as JSON lines; the last is the run_done object.")
+def attach(run: str, plain: bool, as_json: bool) -> None:
+    """Show RUN at work, as `launch` does, from what has happened so far to its end. Changes nothing.
+
+    Ctrl+C detaches: the run goes on, and the exit code is 0. At the end of the run it is the run's own.
+    """
+    directory = find_run(run)
+    style: Style = "json" if as_json else "live" if sys.stdout.isatty() and not plain else "plain"
+    try:
+        sight = follow_run(directory, sys.stdout, style)
+    except KeyboardInterrupt:
+        click.echo(f"detached: the run goes on; 'shardfleet attach {directory.path}' comes back to it", err=True)
+        sys.stdout.flush()
+        # Not sys.exit, which would wait for the threads that wait for hosts.
+        os._exit(0)
+    directory.wait_until_ended(_OTHERS_CONCLUDE_SECONDS)
+    stopped = directory.aborted.exists() or directory.stopping.exists()
+    with directory.not_running():
+        code = conclude(directory, sight.state, sight.answers, stopped=stopped, as_json=as_json)
+    sys.exit(code)
 
 
 @click.command()
@@ -62,6 +88,7 @@ def abort(run: str, now: bool) -> None:
     if answers.proven and not directory.wait_until_ended(_LAUNCHER_ENDS_SECONDS):
         # Its launcher may just have been starting the hosts when they were asked.
         answers = stop_hosts(directory, plan, now=now)
+    directory.stopped.touch()
     for name, commands in answers.left.items():
         click.echo(f"{name}: still running: {'; '.join(commands)}", err=True)
     for reason in answers.silent.values():
@@ -73,32 +100,36 @@ def abort(run: str, now: bool) -> None:
 
 @click.command()
 @click.argument("targets", nargs=-1, required=True)
+@click.option(
+    "--ledger", "trust_ledger", is_flag=True, help="Let the run's ledger speak for hosts that cannot be asked."
+)
 @click.option("--json", "as_json", is_flag=True, help="The whole report as one JSON object.")
-def verify(targets: tuple[str, ...], as_json: bool) -> None:
+def verify(targets: tuple[str, ...], trust_ledger: bool, as_json: bool) -> None:
     """Check shards against their records, and prove that every source row is there exactly once.
 
     TARGETS are output directories on this machine, or one run (its directory or id), which is checked on all its
-    hosts.
+    hosts. With --ledger, exit code 0 when what the other hosts hold and what the ledger knows is the whole dataset.
     """
-    report, problems = _report(targets)
     whole = len(targets) == 1 and not _is_directory_of_shards(targets[0])
-    complete = report.coverage.complete or not whole
-    code = 0 if report.ok and complete and not problems else 1
+    if trust_ledger and not whole:
+        raise click.UsageError("--ledger is for a run: directories have none")
+    found = verify_run(_run_of(targets[0])) if whole else Verified(verify_directories([*map(Path, targets)]), {})
+    report = found.report
+    problems, warnings = ([], found.problems) if trust_ledger else (found.problems, [])
+    code = 0 if report.ok and not problems and (report.coverage.complete or not whole) else 1
     if as_json:
-        click.echo(msgspec.json.encode({"report": report, "problems": problems, "exit_code": code}))
+        answer = {"report": report, "problems": problems, "by_ledger": found.by_ledger, "exit_code": code}
+        click.echo(msgspec.json.encode(answer))
     else:
-        Console().print(verification(report, problems, of_run=whole))
+        Console().print(verification(report, problems, of_run=whole, warnings=warnings))
     sys.exit(code)
 
 
-def _report(targets: tuple[str, ...]) -> tuple[Report, list[str]]:
-    if all(_is_directory_of_shards(target) for target in targets) or len(targets) > 1:
-        return verify_directories([Path(target) for target in targets]), []
+def _run_of(target: str) -> RunDirectory:
     try:
-        run = find_run(targets[0])
+        return find_run(target)
     except InputError as error:
         raise InputError(f"{error}, and no directory of shards (no {DIRECTORY_FILE} in it)") from error
-    return verify_run(run)
 
 
 def _is_directory_of_shards(target: str) -> bool:

@@ -1,9 +1,6 @@
 """The options that describe a run, shared by plan, script and launch."""
 
-import math
-import re
 from collections.abc import Callable
-from fractions import Fraction
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from provision.catalog.types import DatasetSpec
+from provision.cli.values import Rate, Seconds, Size
+from provision.plan import Policy
 from provision.prepare import Request
 from provision.tokenizers import NO_EOD
 from shard.job import Options
@@ -19,54 +18,6 @@ from shard.tokenizer.ranks import RANK_FILES
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_PYTHON = "~/.shardfleet/venv/bin/python"
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
-
-
-class Size(click.ParamType[int]):
-    """`256MiB`, `1.5G`, `4096`: bytes."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(value.strip())
-        if match is None:
-            self.fail(f"{value!r} is no size; write 256MiB, 1.5GB or a number of bytes", param, ctx)
-        number, prefix, binary = match.groups()
-        power = " kmgt".index(prefix.lower() or " ")
-        size = int(Fraction(number) * (1024 if binary else 1000) ** power)
-        if size < 1:
-            self.fail(f"{value!r} is less than a byte", param, ctx)
-        return size
-
-
-class Rate(click.ParamType[float]):
-    """`0.1%` or `0.001`."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        text = str(value).strip()
-        try:
-            rate = float(Fraction(text[:-1]) / 100) if text.endswith("%") else float(text)
-        except (ValueError, ZeroDivisionError):  # Fraction takes 1/0 for a number, until it is one
-            self.fail(f"{value!r} is no rate; write 0.1% or 0.001", param, ctx)
-        if not 0 <= rate < 1:
-            self.fail(f"{value!r} is not between 0 and 1", param, ctx)
-        return rate
-
-
-class Seconds(click.FloatRange):
-    """A number of seconds that JSON can hold: neither inf nor nan."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if not math.isfinite(seconds):
-            self.fail(f"{value!r} is no number of seconds", param, ctx)
-        return seconds
 
 
 _OPTIONS = (
@@ -201,6 +152,56 @@ _OPTIONS = (
         help="What a host does when it has lost the launcher.",
     ),
     click.option(
+        "--detach",
+        "detached",
+        is_flag=True,
+        help="Start the hosts and leave them to work by themselves: no lease, nothing moves between hosts.",
+    ),
+    click.option(
+        "--on-host-failure",
+        type=click.Choice(["reassign", "wait", "abort"]),
+        default="reassign",
+        show_default=True,
+        help="When a host is lost or gives up: others do its units, it is waited for, or the run stops.",
+    ),
+    click.option(
+        "--rebalance/--no-rebalance",
+        default=True,
+        show_default=True,
+        help="Move units that nobody has begun from hosts that are behind to hosts that are done.",
+    ),
+    click.option(
+        "--lost-after",
+        "lost_seconds",
+        type=Seconds(min=5),
+        default=45.0,
+        show_default=True,
+        metavar="S",
+        help="A host that has said nothing for so long, and cannot be reached, is lost.",
+    ),
+    click.option(
+        "--gather-holdout",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Bring the holdout of all hosts to DIR on this machine when the run is complete.",
+    ),
+    click.option(
+        "--skip-unready",
+        is_flag=True,
+        help="Go on without hosts that fail a check; the others do what these have not done.",
+    ),
+    click.option(
+        "--skip-space-check",
+        is_flag=True,
+        help="Start also where, by the estimate, a disk is too small.",
+    ),
+    click.option(
+        "--lost",
+        multiple=True,
+        metavar="HOST",
+        help="This host will not return: what it has done is done again by others. May be given several times.",
+    ),
+    click.option(
         "--lease",
         "lease_seconds",
         type=Seconds(min=4),
@@ -255,7 +256,8 @@ _NAMES = (
     *("hosts_file", "default_slots", "dataset", "revision", "config", "include", "text_column", "tokenizer", "eod"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
     *("attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
-    *("ssh_config", "remote_python", "run_dir", "overwrite"),
+    *("detached", "on_host_failure", "rebalance", "lost_seconds", "gather_holdout"),
+    *("skip_unready", "skip_space_check", "lost", "ssh_config", "remote_python", "run_dir", "overwrite"),
 )
 
 
@@ -274,6 +276,11 @@ def _request(
     grace_seconds: float,
     on_disconnect: Any,
     lease_seconds: float,
+    detached: bool,
+    on_host_failure: Any,
+    rebalance: bool,
+    lost_seconds: float,
+    gather_holdout: Path | None,
     **others: Any,
 ) -> Request:
     return Request(
@@ -285,8 +292,15 @@ def _request(
             stall_seconds=stall_seconds,
             spans_in_flight=spans_in_flight,
             grace_seconds=grace_seconds,
-            on_disconnect=on_disconnect,
-            lease_seconds=lease_seconds,
+            on_disconnect="continue" if detached else on_disconnect,
+            lease_seconds=None if detached else lease_seconds,
+        ),
+        policy=Policy(
+            detached=detached,
+            on_host_failure=on_host_failure,
+            rebalance=rebalance,
+            lost_seconds=lost_seconds,
+            gather_holdout=None if gather_holdout is None else str(gather_holdout.expanduser().absolute()),
         ),
         **others,
     )

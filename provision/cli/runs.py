@@ -11,11 +11,12 @@ import msgspec
 from rich.console import Console
 
 from provision.cli.options import run_options
+from provision.preflight import failures, require_ready
 from provision.prepare import Prepared, Request, prepare, write_run
-from provision.report import plan_table, short_of_space
+from provision.push import hand_over_token
+from provision.report import checks_table, plan_table
 from provision.rundir import SCRIPT_NAME
-from provision.survey import problems, require_ready
-from shard.host.survey import Survey
+from provision.survey import Answer
 
 
 @click.command()
@@ -27,14 +28,17 @@ def plan(request: Request, as_json: bool) -> None:
         prepared = prepare(request, _say, run_dir=Path(directory))
     if as_json:
         surveys = {
-            name: msgspec.to_builtins(answer) if isinstance(answer, Survey) else {"problem": str(answer)}
+            name: msgspec.to_builtins(answer.survey) if isinstance(answer, Answer) else {"problem": answer.reason}
             for name, answer in prepared.surveys.items()
         }
-        click.echo(json.dumps({**msgspec.to_builtins(prepared.plan), "surveys": surveys}))
+        checks = msgspec.to_builtins(dict(prepared.checks))
+        click.echo(json.dumps({**msgspec.to_builtins(prepared.plan), "surveys": surveys, "checks": checks}))
         return
-    Console().print(plan_table(prepared.plan, prepared.surveys))
-    for line in (*prepared.catalog.notes, *problems(prepared.plan, prepared.surveys), *_space(prepared)):
-        click.echo(line, err=True)
+    console = Console()
+    console.print(plan_table(prepared.plan, prepared.surveys))
+    console.print(checks_table(prepared.plan, prepared.checks))
+    _say_notes(prepared)
+    _say_failures(prepared)
 
 
 @click.command()
@@ -42,8 +46,8 @@ def plan(request: Request, as_json: bool) -> None:
 def script(request: Request) -> None:
     """Write run_all_hosts.sh, which does the whole run by itself."""
     prepared = prepare(request, _say)
-    for line in (*prepared.catalog.notes, *problems(prepared.plan, prepared.surveys)):
-        click.echo(line, err=True)
+    _say_checks(prepared)
+    _say_failures(prepared)
     path = write_run(prepared)
     click.echo(f"wrote {path}; the run's directory is {prepared.run.path}", err=True)
 
@@ -59,21 +63,35 @@ def launch(request: Request, plain: bool, as_json: bool) -> None:
     but not shown to be on the hosts named.
     """
     prepared = prepare(request, _say)
-    require_ready(prepared.plan, prepared.surveys)
-    for line in (*prepared.catalog.notes, *_space(prepared)):
-        click.echo(line, err=True)
+    _say_checks(prepared)
+    require_ready(prepared.plan, prepared.checks)
     write_run(prepared)
     style = ["--json"] if as_json else ["--plain"] if plain else []
     click.echo(f"run {prepared.plan.run_id}: {prepared.run.path}", err=True)
+    # Not in the environment of what follows, where others could see it.
+    hand_over_token(prepared.run, prepared.plan)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        os.environ.pop(name, None)
     # The script is the run: from here on this process is the script.
     sys.stdout.flush()
     os.chdir(prepared.run.path)
     os.execvp("bash", ["bash", SCRIPT_NAME, *style])  # noqa: S606  no shell parses these words
 
 
-def _space(prepared: Prepared) -> list[str]:
-    done = [ordinal for ordinals in prepared.committed.values() for ordinal in ordinals]
-    return short_of_space(prepared.plan, prepared.surveys, done)
+def _say_checks(prepared: Prepared) -> None:
+    Console(stderr=True).print(checks_table(prepared.plan, prepared.checks))
+    _say_notes(prepared)
+
+
+def _say_notes(prepared: Prepared) -> None:
+    for line in prepared.notes:
+        _say(line)
+
+
+def _say_failures(prepared: Prepared) -> None:
+    for host in prepared.plan.present:
+        for check in failures(prepared.checks[host.name]):
+            _say(f"{host.name}: {check.text}")
 
 
 def _say(text: str) -> None:

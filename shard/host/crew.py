@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from shard.disk import open_private
 from shard.host.processes import cookie
 from shard.host.ranklink import Broken, Committed, Counted, Failed, Ready, Take, line_of, rank_message
 from shard.host.schedule import UnitQueue
@@ -26,7 +27,7 @@ _KEEP_MEMORY = {
 
 
 class Crew:
-    """Runs the ranks until nothing is left to do."""
+    """Runs the ranks until nothing is left to do, and nothing more can come."""
 
     def __init__(self, job: Job, job_directory: Path, units: UnitQueue, emit: Callable[[AnyEvent], None]) -> None:
         self._job = job
@@ -38,21 +39,52 @@ class Crew:
         self._finished: Counter[int] = Counter()
         self.counted: dict[int, Counted] = {}
         self._stopping = False
+        self._awaits_more = job.options.await_more
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._news = asyncio.Event()
         self.fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Set when no unit on this host can succeed."""
 
     async def run(self) -> None:
-        """Return when no unit is pending or running, or no rank is left to run one."""
+        """Return when no unit is pending or running and no more are awaited, or when no rank is left to run one."""
+        self._start_ranks()
+        while self._running or (self._awaits_more and not len(self._units) and not self._stopping):
+            self._news.clear()
+            news = asyncio.create_task(self._news.wait())
+            await asyncio.wait({news, *self._running.values()}, return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+            for rank, task in [*self._running.items()]:
+                if task.done():
+                    del self._running[rank]
+                    task.result()
+
+    async def wake(self) -> None:
+        """Have ranks look at the units again, those that wait and those that had nothing to start for."""
+        self._start_ranks()
+        self._news.set()
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def expect_no_more(self) -> None:
+        """What there is to do is all there will be."""
+        self._awaits_more = False
+        await self.wake()
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something about the units is true."""
+        async with self._changed:
+            await self._changed.wait_for(condition)
+
+    def _start_ranks(self) -> None:
         # More ranks than units would only start and end.
-        count = min(self._job.ranks, len(self._units))
-        ranks = range(self._job.first_rank, self._job.first_rank + count)
-        async with asyncio.TaskGroup() as group:
-            for rank in ranks:
-                group.create_task(self._keep_running(rank))
+        for rank in range(self._job.first_rank, self._job.first_rank + min(self._job.ranks, len(self._units))):
+            if rank not in self._running:
+                self._running[rank] = asyncio.create_task(self._keep_running(rank))
 
     def stop(self) -> None:
         """From now on a rank that dies was meant to: it is not started again, and its units stay pending."""
         self._stopping = True
+        self._news.set()
 
     def total(self, field: str) -> int:
         """A sum over all ranks, those that have crashed included."""
@@ -107,7 +139,7 @@ class Crew:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                with (self._directory / "log" / f"rank-{rank}.log").open("ab") as log:
+                with open_private(self._directory / "log" / f"rank-{rank}.log") as log:
                     process = await asyncio.create_subprocess_exec(
                         *(sys.executable, "-m", "shard", "rank", "--job", str(self._directory), "--rank", str(rank)),
                         *("--link", str(theirs.fileno()), "--parent", str(os.getpid())),
@@ -149,19 +181,23 @@ class Crew:
     async def _answer(self, rank: int, writer: asyncio.StreamWriter) -> None:
         async with self._changed:
             # Whatever still runs elsewhere may fail and come back.
-            while (unit := self._units.next_for(rank)) is None and len(self._units) > 0:
+            while (unit := self._units.next_for(rank)) is None and (self._awaits_more or len(self._units) > 0):
                 await self._changed.wait()
-        writer.write(line_of(Take(unit=unit.ordinal if unit is not None else None)))
+        writer.write(line_of(Take(unit=unit)))
         await writer.drain()
 
     async def _unit_done(self, rank: int, message: Committed) -> None:
         self._units.done(message.unit)
         self._finished[rank] += 1
+        source = message.train.source
         self._emit(
             UnitDone(
                 host=self._job.host,
                 unit=message.unit,
                 rank=rank,
+                row_start=source.row_start,
+                row_end=source.row_end,
+                file_rows=source.file_rows,
                 documents=message.train.documents,
                 holdout_documents=message.holdout.documents,
                 tokens=message.train.tokens,
@@ -171,18 +207,14 @@ class Crew:
                 seconds=message.train.seconds,
             )
         )
-        await self._wake()
+        await self.wake()
 
     async def _unit_failed(self, rank: int, ordinal: int, reason: str, *, retryable: bool) -> None:
         attempt, last = self._units.failed(ordinal, retryable=retryable)
         self._emit(
             UnitFailed(host=self._job.host, unit=ordinal, rank=rank, attempt=attempt, quarantined=last, reason=reason)
         )
-        await self._wake()
-
-    async def _wake(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+        await self.wake()
 
     def _give_up(self, reason: str) -> None:
         if not self.fatal.done():
@@ -196,7 +228,8 @@ class Crew:
     def _environment(self) -> dict[str, str]:
         environment = dict(os.environ)
         # Read from the file instead: an environment can be read by others.
-        environment.pop("HF_TOKEN", None)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            environment.pop(name, None)
         environment |= cookie(self._job.run_id, self._job.host)
         environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONUNBUFFERED": "1"}
         # Over Xet a stalled download is not noticed; over plain HTTP it is, after this.

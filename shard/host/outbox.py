@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from shard.disk import write_atomic
+from shard.disk import open_private, write_atomic
 from shard.errors import DiskFullError
 from shard.progress import AnyEvent, Progress, encode
 
@@ -25,7 +25,7 @@ class Outbox:
 
     def __init__(self, job_directory: Path) -> None:
         self._directory = job_directory
-        self._file = (job_directory / "events.jsonl").open("ab", buffering=0)
+        self._file = open_private(job_directory / "events.jsonl")
         self._waiting: queue.Queue[bytes | None] = queue.Queue(_WAITING_MOST)
         self._thread = threading.Thread(target=self._drain, name="outbox", daemon=True)
         self._thread.start()
@@ -34,7 +34,7 @@ class Outbox:
         line = encode(event)
         with suppress(OSError, DiskFullError):
             if isinstance(event, Progress):
-                write_atomic(self._directory / "progress.json", line, durable=False)
+                write_atomic(self._directory / "progress.json", line, mode=0o600, durable=False)
             else:
                 self._file.write(line)
         if isinstance(event, Progress) and self._waiting.qsize() > _PROGRESS_MOST:

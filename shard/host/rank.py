@@ -84,15 +84,14 @@ class _Rank:
     def run(self) -> None:
         stamina.instrumentation.set_on_retry_hooks([self._on_retry])
         threading.Thread(target=self._report, name="report", daemon=True).start()
-        units = {unit.ordinal: unit for unit in self._place.job.units}
         tokenizer = self._place.tokenizer
         note = f"{tokenizer.spec.name}: slow engine, {tokenizer.slow_because}" if tokenizer.slow_because else ""
         committing: Future[None] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="commit") as committer:
-            while (ordinal := self._link.take(note=note)) is not None:
+            while (unit := self._link.take(note=note)) is not None:
                 note = ""
-                self._unit = ordinal
-                written = self._write(units[ordinal])
+                self._unit = unit.ordinal
+                written = self._write(unit)
                 if committing is not None:
                     committing.result()
                 committing = committer.submit(self._commit, written) if written is not None else None

@@ -5,6 +5,7 @@ import threading
 
 import msgspec
 
+from shard.job import Unit
 from shard.records import ShardRecord
 
 
@@ -22,7 +23,7 @@ class Ready(Message, frozen=True, kw_only=True, tag="ready"):
 class Take(Message, frozen=True, kw_only=True, tag="take"):
     """Supervisor → rank: do this unit; None: there is nothing more, end."""
 
-    unit: int | None
+    unit: Unit | None
 
 
 class Committed(Message, frozen=True, kw_only=True, tag="committed"):
@@ -83,7 +84,7 @@ class RankEnd:
         with self._lock:
             self._socket.sendall(line_of(message))
 
-    def take(self, *, note: str = "") -> int | None:
+    def take(self, *, note: str = "") -> Unit | None:
         """Ask for a unit and wait for the answer."""
         self.send(Ready(note=note))
         line = self._lines.readline()

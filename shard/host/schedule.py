@@ -20,6 +20,22 @@ class UnitQueue:
     def __len__(self) -> int:
         return len(self._pending) + len(self._running)
 
+    @property
+    def pending(self) -> int:
+        """Units that no rank has begun."""
+        return len(self._pending)
+
+    def add(self, units: Iterable[Unit]) -> None:
+        """More to do, after what there is."""
+        self._pending |= {unit.ordinal: unit for unit in units}
+
+    def release(self, size: int) -> list[Unit]:
+        """Give up units that nobody has begun, the last first, until they come to `size` bytes of source."""
+        released: list[Unit] = []
+        while self._pending and sum(unit.bytes for unit in released) < size:
+            released.append(self._pending.popitem()[1])
+        return released
+
     def next_for(self, rank: int) -> Unit | None:
         """The unit this rank does next: of the file it has open, else of a file nobody has, else the first.
 

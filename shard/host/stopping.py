@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from shard.errors import JobError
+from shard.host.claim import PID_FILE, remove_secrets
 from shard.host.processes import Process, cookie, end_all, is_alive, with_cookie
 from shard.host.stops import NOW_SIGNAL
-from shard.host.supervisor import PID_FILE, remove_secrets
 from shard.job import Job, read_record
 from shard.store import remove_leftovers
 

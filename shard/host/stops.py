@@ -30,20 +30,23 @@ class StopWatch:
 
     def __init__(self, lease: Path, options: Options) -> None:
         self.stops: asyncio.Queue[Stop] = asyncio.Queue()
+        self.left_alone = asyncio.Event()
+        """The launcher is gone, and this host goes on without it."""
         self._lease = lease
         self._heed_launcher = options.on_disconnect == "stop"
-        self._lease_seconds = options.lease_seconds if self._heed_launcher else None
+        self._lease_seconds = options.lease_seconds
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to watch. Raises JobError when standard input is nothing that can end."""
         for number in _SIGNALS:
             loop.add_signal_handler(number, self.stops.put_nowait, Stop(signal.Signals(number).name))
         loop.add_signal_handler(NOW_SIGNAL, self.stops.put_nowait, Stop("told to stop now", now=True))
-        if not self._heed_launcher:
-            return
         try:
             loop.add_reader(sys.stdin.fileno(), self._on_stdin, loop)
         except (OSError, ValueError, AttributeError) as error:  # a file, /dev/null, or closed
+            if not self._heed_launcher:
+                self.left_alone.set()
+                return
             raise JobError(
                 "standard input is closed or a file: it must stay open as long as the launcher lives, as a pipe does"
             ) from error
@@ -61,7 +64,7 @@ class StopWatch:
             if renewed != seen:
                 seen, heard = renewed, time.monotonic()
             if time.monotonic() - heard > self._lease_seconds:
-                self.stops.put_nowait(Stop(f"not heard from the launcher for {self._lease_seconds:.0f} s"))
+                self._launcher_gone(f"not heard from the launcher for {self._lease_seconds:.0f} s")
                 return
 
     def _on_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -73,4 +76,10 @@ class StopWatch:
             heard = b""
         if not heard:
             loop.remove_reader(sys.stdin.fileno())
-            self.stops.put_nowait(Stop("the launcher is gone"))
+            self._launcher_gone("the launcher is gone")
+
+    def _launcher_gone(self, reason: str) -> None:
+        if self._heed_launcher:
+            self.stops.put_nowait(Stop(reason))
+        else:
+            self.left_alone.set()

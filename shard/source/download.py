@@ -1,6 +1,8 @@
 """Whole files from the Hub into a scratch directory, checked against their LFS sha256."""
 
 import hashlib
+import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -9,9 +11,14 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from shard.disk import disk_full_named
-from shard.errors import ShardError, SourceChangedError, SourceReadError
+from shard.errors import ShardError, SourceChangedError, SourceError, SourceReadError
 from shard.job import Dataset, Options, Unit
 from shard.source.patience import TransientError, hub_error, patiently
+
+# Its warnings name the signed locations that it downloads from, and our logs are kept.
+logging.getLogger("huggingface_hub.file_download").setLevel(logging.ERROR)
+
+_QUERY = re.compile(r"\?[^\s'\"]*")
 
 
 class Scratch:
@@ -60,16 +67,23 @@ class Scratch:
                     )
                 )
         except HfHubHTTPError as error:
-            raise hub_error(error, where) from error
+            raise _unsigned(hub_error(error, where)) from None
         except (httpx2.TransportError, huggingface_hub.errors.FileMetadataError, ConnectionError) as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
         except LocalEntryNotFoundError as error:  # an OSError: the client's word for a HEAD that failed
             cause = error.__cause__
             if isinstance(cause, HfHubHTTPError):
-                raise hub_error(cause, where) from error
+                raise _unsigned(hub_error(cause, where)) from None
             raise TransientError(f"{type(cause or error).__name__}: {cause or error}") from error
+        except ValueError as error:  # a name that would be a drive on Windows
+            raise SourceError(f"{where}: {error} With --fetch stream it can be read as it is.") from error
         except OSError as error:  # such as a length that the client finds wrong
             raise SourceReadError(f"{where}: {error}") from error
+
+
+def _unsigned(error: TransientError | SourceError) -> TransientError | SourceError:
+    """The error without the signatures of the locations it names."""
+    return error if isinstance(error, TransientError) else SourceError(_QUERY.sub("", str(error)))
 
 
 def _check(path: Path, unit: Unit, where: str) -> None:

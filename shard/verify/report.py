@@ -52,6 +52,8 @@ class DirectoryReport(Record, frozen=True, kw_only=True):
     """Units whose record cannot be read; each has a finding."""
     bytes_checked: int
     findings: tuple[Finding, ...]
+    basis: Literal["bytes", "records", "ledger"] = "bytes"
+    """What speaks for the units: their bytes, read again; their records alone; what the launcher once heard."""
 
 
 class Coverage(Record, frozen=True, kw_only=True):

@@ -226,7 +226,7 @@ def test_odd_file_names(fleet: Fleet, out: tuple[str, ...], tmp_path: Path, how:
     texts = documents_of(root / "team" / "odd")
     assert sorted(shards(tmp_path)["train"]) == sorted(expected(texts, bytes_encode, eod=256, rate="0")["train"])
     stems = {f"{number:06d}.{suffix}" for number in range(len(names)) for suffix in ("bin", "idx", "json")}
-    assert set(tree_of(tmp_path / "train")) == {*stems, "dataset.json", ".shardfleet.lock"}
+    assert set(tree_of(tmp_path / "train")) == {*stems, "dataset.json", "cluster.json", ".shardfleet.lock"}
     assert list(tmp_path.rglob("pwned*")) == []
 
 
@@ -264,15 +264,15 @@ def test_second_run_on_an_output_directory_in_use(fleet: Fleet, tmp_path: Path) 
             fleet.start(*first, "--holdout-rate", "50%", "--overwrite"),
         ]
         again = fleet.launch(*first)
-        assert [other.wait() for other in others] == [1, 1]
+        assert [other.wait() for other in others] == [2, 2]
         assert tree_of(tmp_path / "train") == before
     finally:
         fleet.fast()
     assert (again.returncode, "already under way" in again.stderr) == (2, True)
     for other in others:
-        reason = json.loads(other.text.splitlines()[-1])["hosts"]["localhost"]["reason"]
-        assert reason.startswith(f"{tmp_path / 'train'}: run text-")
-        assert "is writing there" in reason
+        (refusal,) = [line for line in other.text.splitlines() if line.startswith("  localhost: run text-")]
+        assert f"is writing in {tmp_path / 'train'} or " in refusal
+        assert "stop it with 'shardfleet abort text-" in refusal
     running.interrupt()
     assert running.wait() == 130
     resumed = fleet.launch(*first)
@@ -327,7 +327,8 @@ def test_full_disk(fleet: Fleet, data: Path, tmp_path: Path) -> None:
         assert full.returncode == 1
         assert f"{disk / 'train'}: No space left on device; free space there" in full.stdout
         assert [path.name for path in disk.rglob("*.tmp")] == []
-        assert {path.name for path in (disk / "train").glob("*.json")} <= {"000000.json", "dataset.json"}
+        records = {path.name for path in (disk / "train").glob("*.json")}
+        assert records <= {"000000.json", "dataset.json", "cluster.json"}
         subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
         resumed = fleet.launch(*arguments)
         assert resumed.returncode == 0, resumed.stdout
@@ -347,7 +348,7 @@ def test_too_little_space_is_seen_before(fleet: Fleet, tmp_path: Path) -> None:
         pytest.skip(f"needs the right to mount: {mounted.stderr.decode().strip()}")
     try:
         done = fleet.launch("--output-dir", str(disk / "train"), "--holdout-dir", str(tmp_path / "holdout"))
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert f"needed in {disk / 'train'}" in done.stderr
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -5,19 +5,17 @@ written comes from tests.support.oracle, which shares no code with the worker.
 """
 
 import json
-import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.support.fleet import DATASET, Fleet, count, running_fleet
-from tests.support.jobs import write_corpus
+from tests.support.jobs import write_corpus, write_sample
 from tests.support.oracle import (
     Documents,
     Encode,
@@ -31,7 +29,7 @@ from tests.support.oracle import (
     written,
 )
 from tests.support.plans import tree_of
-from tests.support.text import UnavailableError, data_directory, rank_file, real_documents
+from tests.support.text import UnavailableError, rank_file
 
 pytestmark = pytest.mark.ssh
 
@@ -77,22 +75,8 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory, small_tokenizer: Path) 
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hub's directory with the dataset: ten files of FineWeb, else of the standard library's texts."""
     directory = tmp_path_factory.mktemp("sample")
-    shared = data_directory()
-    if shared is not None:
-        shutil.copytree(shared / "fineweb-sample", directory / DATASET)
-    else:
-        write_web_corpus(directory / DATASET / "data", real_documents(1200), files=10)
+    write_sample(directory / DATASET)
     return directory
-
-
-def write_web_corpus(directory: Path, documents: Sequence[str], *, files: int) -> None:
-    """Documents in files like FineWeb's: columns `text`, `id` and `url`, all strings, 50 rows a group."""
-    directory.mkdir(parents=True)
-    for number in range(files):
-        texts = documents[number::files]
-        urls = [f"https://example.org/{number}/{row}" for row in range(len(texts))]
-        table = pa.table({"text": texts, "id": [str(row) for row in range(len(texts))], "url": urls})
-        pq.write_table(table, directory / f"train-{number:05d}.parquet", row_group_size=50)
 
 
 @dataclass
@@ -216,7 +200,7 @@ def test_json_is_events_and_totals(main_run: MainRun) -> None:
     assert (done["dropped"], done["left"], done["unproven"]) == (0, {}, [])
     assert {name: host["phase"] for name, host in done["hosts"].items()} == dict.fromkeys(HOSTS, "complete")
     kinds = [event["event"] for event in events]
-    assert (kinds.count("host_started"), kinds.count("unit_done"), kinds.count("host_done")) == (2, units, 2)
+    assert (kinds.count("host_started"), kinds.count("unit_done"), kinds.count("host_idle")) == (2, units, 2)
 
 
 def test_run_directory_holds_the_run(main_run: MainRun) -> None:
@@ -224,10 +208,11 @@ def test_run_directory_holds_the_run(main_run: MainRun) -> None:
     run = main_run.fleet.directory / "runs" / main_run.fleet.run_id
     script = (run / "run_all_hosts.sh").read_bytes()
     assert (main_run.fleet.directory / "run_all_hosts.sh").read_bytes() == script
-    ledger = json.loads((run / "ledger.json").read_bytes())
+    head, *commits = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
     plan = json.loads((run / "plan.json").read_bytes())
-    assert ledger["fingerprint"] == plan["fingerprint"]
-    assert sum(end - start for ranges in ledger["units"].values() for start, end in ranges) == len(plan["units"])
+    assert head["fingerprint"] == plan["fingerprint"]
+    assert sorted(counts[0] for _, counts in commits) == list(range(len(plan["units"])))
+    assert {host for host, _ in commits} == set(HOSTS)
     kept = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
     assert kept[0] == "run_started"
     assert kept.count("unit_done") == len(plan["units"])

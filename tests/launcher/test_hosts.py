@@ -139,6 +139,14 @@ def test_a_directory_is_no_hosts_file(tmp_path: Path) -> None:
         ("localhost", None, None, True),
         ("LOCALHOST", None, None, True),
         ("127.0.0.1", None, None, True),
+        ("127.0.1.254", None, None, True),
+        ("127.255.255.254", None, None, True),
+        ("127.0.1.256", None, None, False),
+        ("127.0.1", None, None, False),
+        ("127.0.0.1.example.org", None, None, False),
+        ("128.0.0.1", None, None, False),
+        ("127.0.0.2", "bob", None, False),
+        ("127.0.0.2", None, 22, False),
         (socket.gethostname(), None, None, True),
         ("localhost", "bob", None, False),
         ("localhost", None, 22, False),
@@ -147,7 +155,7 @@ def test_a_directory_is_no_hosts_file(tmp_path: Path) -> None:
     ],
 )
 def test_local_is_this_machine_without_ssh_settings(name: str, user: str | None, port: int | None, local: bool) -> None:
-    """This machine's names are local; a user or a port asks for SSH all the same."""
+    """This machine's names, and all its loopback addresses, are local; a user or a port asks for SSH all the same."""
     assert local == Host(name=name, ranks=1, user=user, port=port).is_local
 
 

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from provision.cli import cli
-from provision.cli.options import Rate, Size
+from provision.cli.values import Rate, Size
+from provision.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -92,13 +93,23 @@ def test_no_rates(text: str) -> None:
         Rate().convert(text, None, None)
 
 
-@pytest.mark.parametrize("option", ["--retry-seconds", "--stall-seconds", "--grace", "--lease"])
+@pytest.mark.parametrize("option", ["--retry-seconds", "--stall-seconds", "--grace", "--lease", "--lost-after"])
 @pytest.mark.parametrize("value", ["inf", "nan", "-1", "soon"])
 def test_seconds_are_numbers(option: str, value: str) -> None:
     """Seconds are finite and not negative: a plan is JSON, which has no infinity."""
     result = CliRunner().invoke(cli, ["launch", "--dataset", "x", option, value])
     assert result.exit_code == 2
     assert option in result.output
+
+
+@pytest.mark.parametrize("value", ["nobody", ""])
+def test_lost_host_that_is_none(tmp_path: Path, value: str) -> None:
+    """--lost takes names of hosts.txt: another is refused before anything is asked, and those that there are named."""
+    (tmp_path / "hosts.txt").write_text("gpu[1-2] 1\n")
+    arguments = ["plan", "--hosts", str(tmp_path / "hosts.txt"), "--dataset", str(tmp_path), "--lost", value]
+    error = CliRunner().invoke(cli, arguments).exception
+    assert isinstance(error, InputError)
+    assert str(error) == f"--lost {value}: no such host in hosts.txt, which names gpu1, gpu2"
 
 
 def test_an_unknown_option_is_exit_code_2() -> None:

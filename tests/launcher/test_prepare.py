@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from provision.catalog.types import DatasetSpec
-from provision.errors import InputError
+from provision.errors import InputError, NotReadyError
+from provision.ledger import Entry, read_ledger, write_ledger
+from provision.plan import Policy
+from provision.preflight import failures, require_ready
 from provision.prepare import Prepared, Request, prepare, write_run
-from provision.survey import problems
 from shard.job import Options
+from shard.progress import UnitCounts
 from tests.support.jobs import write_corpus
 from tests.support.plans import tree_of
 
@@ -41,6 +44,7 @@ def request(place: Path, **fields: Any) -> Request:
         "holdout_seed": 0,
         "unit_bytes": 1 << 20,
         "options": Options(),
+        "policy": Policy(),
         "ssh_config": None,
         "remote_python": "~/python",
         "run_dir": None,
@@ -63,7 +67,7 @@ def test_run_is_written(place: Path) -> None:
     assert stat.S_IMODE(copy.stat().st_mode) == 0o755
     assert stat.S_IMODE((run / "plan.json").stat().st_mode) == 0o600
     assert made.run.read_plan() == made.plan
-    assert set(tree_of(run)) == {"plan.json", "run_all_hosts.sh", "ssh_config", "lock"}
+    assert set(tree_of(run)) == {"plan.json", "run_all_hosts.sh", "ssh_config", "lock", "ledger.jsonl"}
 
 
 def test_tokenizer_travels_with_the_plan(place: Path, small_tokenizer: Path) -> None:
@@ -83,7 +87,7 @@ def test_plan_is_the_request(place: Path) -> None:
     )
     assert len(plan.units) > 3
     assert [host.units for host in plan.hosts] == [tuple(range(len(plan.units)))]
-    assert problems(plan, made.surveys) == []
+    assert failures(made.checks["localhost"]) == []
 
 
 def test_run_directory_may_be_chosen(place: Path) -> None:
@@ -111,9 +115,88 @@ def test_run_under_way_is_left_alone(place: Path) -> None:
     assert tree_of(made.run.path) == before
 
 
+def known(made: Prepared, **units: list[int]) -> None:
+    """Have the run's ledger say so."""
+    entries = {
+        ordinal: Entry(host, UnitCounts(ordinal, 0, 1, 1, 1, 0, 4, 0, 0))
+        for host, ordinals in units.items()
+        for ordinal in ordinals
+    }
+    write_ledger(made.run.ledger, made.plan.fingerprint, entries)
+
+
+@pytest.fixture
+def with_far_host(place: Path) -> Path:
+    """A second host, which cannot be reached."""
+    (place / "work" / "hosts.txt").write_text("localhost 2\nfar 2\n")
+    (place / "config").write_text("Host far\n  HostName 127.0.0.1\n  Port 1\n")
+    return place
+
+
+def test_unready_host_is_left_out(with_far_host: Path) -> None:
+    """With --skip-unready a host that cannot be reached keeps what the ledger knows of it; the rest is another's."""
+    wishes = {"ssh_config": with_far_host / "config", "skip_unready": True}
+    known(prepared(with_far_host, **wishes), far=[1])
+    made = prepared(with_far_host, **wishes)
+    write_run(made)
+    assert [(host.name, host.absent, host.units) for host in made.run.read_plan().hosts] == [
+        *(("localhost", False, (0, 2)), ("far", True, (1,))),
+    ]
+    assert set(read_ledger(made.run.ledger, made.plan.fingerprint)) == {1}
+    (note,) = [note for note in made.notes if "going on without" in note]
+    assert note.startswith("going on without far, whose 1 finished units count: cannot connect to 127.0.0.1 port 1")
+
+
+def test_one_host_must_be_left(with_far_host: Path) -> None:
+    """--skip-unready without a host that is ready is refused."""
+    (with_far_host / "work" / "hosts.txt").write_text("far 2\n")
+    made = prepared(with_far_host, ssh_config=with_far_host / "config", skip_unready=True)
+    with pytest.raises(NotReadyError, match=r"not started:\n  far: cannot connect"):
+        require_ready(made.plan, made.checks)
+
+
+def test_unready_host_is_told_of(with_far_host: Path) -> None:
+    """Else it has its share of the plan, and the check that it failed is there to be shown."""
+    made = prepared(with_far_host, ssh_config=with_far_host / "config")
+    assert [bool(host.units) for host in made.plan.present] == [True, True]
+    assert [check.what for check in failures(made.checks["far"])] == ["SSH"]
+
+
+def test_lost_host_is_no_more(with_far_host: Path) -> None:
+    """A host that will not return is not asked, and what the ledger knew of it is done again."""
+    wishes = {"ssh_config": with_far_host / "config"}
+    known(prepared(with_far_host, **wishes), far=[0, 1])
+    made = prepared(with_far_host, **wishes, lost=("far",))
+    write_run(made)
+    assert [(host.name, host.units) for host in made.run.read_plan().hosts] == [("localhost", (0, 1, 2))]
+    assert set(made.surveys) == {"localhost"}
+    assert read_ledger(made.run.ledger, made.plan.fingerprint) == {}
+
+
+def test_ledger_is_put_right_when_the_run_is_written(place: Path) -> None:
+    """What this host does not have any more is in the ledger until the run is written, and not after."""
+    known(prepared(place), localhost=[0], elsewhere=[1])
+    made = prepared(place)
+    assert set(read_ledger(made.run.ledger, made.plan.fingerprint)) == {0, 1}
+    write_run(made)
+    assert set(read_ledger(made.run.ledger, made.plan.fingerprint)) == {1}
+
+
+def test_plan_elsewhere_knows_the_ledger(with_far_host: Path) -> None:
+    """A plan that is only shown is made with what the run's own directory knows, and leaves that as it is."""
+    known(prepared(with_far_host, ssh_config=with_far_host / "config"), far=[0, 1, 2])
+    before = tree_of(with_far_host / "work")
+    shown = prepare(request(with_far_host, ssh_config=with_far_host / "config"), lambda text: None,
+                    run_dir=with_far_host / "elsewhere")  # fmt: skip
+    assert [host.units for host in shown.plan.hosts] == [(), (0, 1, 2)]
+    assert tree_of(with_far_host / "work") == before
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"lost": ("nobody",)}, "--lost nobody: no such host in hosts.txt, which names localhost"),
+        ({"lost": ("localhost",)}, "--lost localhost: no host is left"),
         ({"hosts_file": Path("nowhere.txt")}, "nowhere.txt"),
         ({"output_dir": "train"}, "--output-dir='train': not a whole path"),
         ({"holdout_dir": "~bob/x"}, "--holdout-dir='~bob/x': not a whole path"),

@@ -6,17 +6,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from provision.errors import RemoteError
+from provision.estimates import disk_needed
 from provision.hosts import Host
 from provision.monitor import ClusterState
 from provision.plan import Plan
-from provision.report import disk_needed, plan_table, short_of_space, summary
+from provision.preflight import take_stock
+from provision.report import checks_table, plan_table, summary
 from provision.rundir import RunDirectory
 from provision.settle import Answers
-from shard.host.survey import Survey
-from shard.progress import HostDone, UnitFailed, UnitsKept
+from provision.survey import Answer, Silence
+from shard.host.survey import HubAnswer
+from shard.progress import HostDone, UnitCounts, UnitFailed, UnitsKept
 from tests.support.jobs import rank_spec
 from tests.support.plans import MIB, plan_of, source_files
+from tests.support.surveys import answer_of
 
 HOSTS = (Host(name="alpha", ranks=2), Host(name="beta", ranks=2))
 QUIET = Answers({}, {}, frozenset({"alpha", "beta"}))
@@ -28,23 +31,18 @@ def drawn(what: RenderableType, width: int = 160) -> str:
     return output.getvalue()
 
 
-def free(size: int) -> Survey:
-    return Survey(
-        version="1",
-        python="3",
-        output_free=size,
-        holdout_free=size,
-        same_disk=True,
-        identity=None,
-        place="",
-        committed=[],
-    )
+def free(size: int) -> Answer:
+    return answer_of(output_free=size, holdout_free=size)
 
 
 def ended(tmp_path: Path, *, code: int, answers: Answers = QUIET) -> str:
     state = ClusterState(plan_of(HOSTS))
-    figures = {"documents": 1000, "holdout_documents": 10, "tokens": 50_000, "holdout_tokens": 500, "dropped": 7}
-    state.apply(UnitsKept(host="alpha", units=[(0, 4)], **figures), 0.0)
+    # Unit, rows, rows of the file; documents, held out; tokens, held out; dropped.
+    kept = [
+        UnitCounts(0, 0, 9, 9, 1000, 10, 50_000, 500, 7),
+        *(UnitCounts(n, 0, 9, 9, 0, 0, 0, 0, 0) for n in (1, 2, 3)),
+    ]
+    state.apply(UnitsKept(host="alpha", units=kept), 0.0)
     reason = "team/x: truncated"
     state.apply(UnitFailed(host="beta", unit=4, rank=2, attempt=3, quarantined=True, reason=reason), 0.0)
     state.apply(HostDone(host="alpha", outcome="complete", units_done=3, units=3, quarantined=[]), 0.0)
@@ -55,7 +53,7 @@ def ended(tmp_path: Path, *, code: int, answers: Answers = QUIET) -> str:
 def test_plan_shows_every_host_and_the_rule() -> None:
     """Units, bytes, disk, room and time of each host, and the threshold by which files were cut."""
     plan = plan_of(HOSTS, files=source_files(*[100 * MIB] * 10, 600 * MIB))
-    text = drawn(plan_table(plan, {"alpha": free(5 * 10**9), "beta": RemoteError("beta: gone")}))
+    text = drawn(plan_table(plan, {"alpha": free(5 * 10**9), "beta": Silence("SSH", "beta: gone")}))
     assert all(word in text for word in ("alpha", "beta", "0–1", "2–3", "5.0 GB", "unknown", plan.run_id))
     assert "Files over 256 MiB are cut" in text
     assert "3 of 13 units are such parts (largest file 629.1 MB)" in text
@@ -75,15 +73,26 @@ def test_plan_fits_its_terminal(width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_room_is_counted_for_what_is_still_to_do() -> None:
-    """A host is short of space by its pending units alone: what is committed needs no more room."""
-    plan = plan_of(HOSTS, files=source_files(*[100 * MIB] * 4))
-    surveys = {host.name: free(disk_needed(plan, 150 * MIB)) for host in plan.hosts}
-    lines = short_of_space(plan, surveys, ())
-    assert [line.partition(":")[0] for line in lines] == ["alpha", "beta"]
-    assert "needed in ~/dataset_shard" in lines[0]
-    assert short_of_space(plan, surveys, [plan.hosts[0].units[0], plan.hosts[1].units[0]]) == []
-    assert short_of_space(plan, {"alpha": RemoteError("alpha: gone")}, ()) == []
+def test_checks_are_shown_for_every_host() -> None:
+    """A host's row has a cell for each check, with a mark where there is something to note, and where it failed."""
+    surveys = {"alpha": answer_of(cores=1, hub=HubAnswer(outcome="unreachable")), "beta": Silence("host key", "why")}
+    plan, checks = take_stock(plan_of(HOSTS), surveys, {})
+    rows = {line.split()[0]: line for line in drawn(checks_table(plan, checks)).splitlines()}
+    assert rows["host"].split() == [
+        *("host", "SSH", "key", "in", "Python", "version", "shards", "GB", "Hub", "clock", "files", "runs", "cores"),
+    ]
+    assert rows["alpha"].split()[-1] == "!"
+    assert " no ✗ " in rows["alpha"]
+    assert rows["beta"].split() == ["beta", "ok", "no", "✗"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_checks_fit_their_terminal(width: int) -> None:
+    """No line of the table is longer than the terminal, and on 80 columns each host has one line."""
+    surveys = {host.name: answer_of(output_free=10**13) for host in HOSTS}
+    text = drawn(checks_table(*take_stock(plan_of(HOSTS), surveys, {})), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert width < 80 or len(text.splitlines()) == 5
 
 
 def test_disk_follows_the_width_of_tokens() -> None:

@@ -45,18 +45,6 @@ def test_a_plan_of_another_version_is_refused(run: RunDirectory) -> None:
         run.read_plan()
 
 
-def test_the_ledger_comes_back(run: RunDirectory) -> None:
-    """The ledger says which unit is committed where, for its own fingerprint alone."""
-    run.write_ledger("f", {0: "alpha", 1: "alpha", 5: "beta"})
-    assert run.read_ledger("f") == {0: "alpha", 1: "alpha", 5: "beta"}
-    assert run.read_ledger("another") == {}
-
-
-def test_without_a_ledger_nothing_is_known(run: RunDirectory) -> None:
-    """A missing ledger is an empty one: hosts tell again what they have."""
-    assert run.read_ledger("f") == {}
-
-
 def test_a_run_is_found_by_path_and_by_id(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run is named by its directory, or by its id where `runs/` is."""
     run.write_plan(plan_of())

@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from provision.hosts import Host
-from provision.plan import Plan
+from provision.plan import Plan, Policy
 from provision.script import render_script
 from shard.job import Options
 from tests.support.plans import plan_of
 
 PDSH = pytest.mark.skipif(shutil.which("pdsh") is None, reason="needs pdsh: apt install pdsh")
 
+DETACHED = Policy(detached=True)
 LOCAL = Host(name="localhost", ranks=2)
 REMOTE = (Host(name="alpha", ranks=2), Host(name="beta.lan", ranks=1, user="bob"))
 
@@ -32,6 +33,7 @@ _INTERPRETER = """\
 record=$(mktemp "$RECORDS/called.XXXXXX")
 for word in "$0" "$@"; do printf '%s\\0' "$word"; done >"$record.part" && mv "$record.part" "$record"
 case "$*" in *"control watch"*) cat >/dev/null ;; *"control settle"*) exit "${SETTLE:-0}" ;; esac
+case "$*" in *"control started"*) cat >/dev/null; exit "${STARTED:-0}" ;; esac
 case "$*" in *"control push"*) exit "${PUSH:-0}" ;; esac
 """
 
@@ -173,6 +175,17 @@ def test_script_reads_as_steps(hosts: tuple[Host, ...]) -> None:
     assert re.search(r'\nexit "\$\w+"\n\Z', script)
 
 
+@pytest.mark.parametrize("hosts", [(LOCAL,), REMOTE, (LOCAL, *REMOTE)], ids=["local", "remote", "both"])
+def test_detached_script_only_starts(hosts: tuple[Host, ...]) -> None:
+    """Of a detached run the script starts the hosts and tells of that; nothing in it watches or renews a lease."""
+    script = script_of(plan_of(hosts, policy=DETACHED, options=Options(on_disconnect="continue")))
+    steps = ["control push .", " started . ", "start_local\n" if LOCAL in hosts else "start_remote\n", " settle . "]
+    found = [script.rindex(step) for step in steps]
+    assert found == sorted(found)
+    assert "-m shard start --job" in script
+    assert not any(word in script for word in ("deaf watch", "deaf lease", "\nhang_up\n", "-m shard run"))
+
+
 def test_only_hosts_that_need_it_get_pdsh_over_ssh() -> None:
     """Hosts of this machine start under `pdsh -R exec`, others under `-R ssh`; each kind only where there is one."""
     both = script_of(plan_of((LOCAL, *REMOTE)))
@@ -185,12 +198,12 @@ def test_only_hosts_that_need_it_get_pdsh_over_ssh() -> None:
 
 
 def test_lease_is_kept_only_where_it_counts() -> None:
-    """A lease needs a host reached over ssh, and hosts that are to stop without us."""
+    """A lease needs a host reached over ssh; one that goes on without us goes by it, too, when it has nothing left."""
     assert "deaf lease" in script_of(plan_of(REMOTE, options=Options(lease_seconds=60.0)))
     assert "deaf lease" not in script_of(plan_of((LOCAL,), options=Options(lease_seconds=60.0)))
     assert "deaf lease" not in script_of(plan_of(REMOTE, options=Options(lease_seconds=None)))
     loose = Options(lease_seconds=60.0, on_disconnect="continue")
-    assert "deaf lease" not in script_of(plan_of(REMOTE, options=loose))
+    assert "deaf lease" in script_of(plan_of(REMOTE, options=loose))
 
 
 def test_token_is_not_in_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +216,8 @@ def test_token_is_not_in_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(max_examples=60, deadline=None)
 def test_every_script_is_bash(dataset: str, directory: str, python: str, hosts: tuple[Host, ...]) -> None:
     """Whatever names go into it, the text is a script that bash can parse."""
-    plan = plan_of(hosts, name=dataset, output_dir=directory, remote_python=python, local_python=python)
+    policy = Policy(detached=len(dataset) % 2 == 0)
+    plan = plan_of(hosts, name=dataset, output_dir=directory, remote_python=python, local_python=python, policy=policy)
     script = script_of(plan, Path("/runs", directory.replace("/", "")), python)
     checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -211,11 +225,11 @@ def test_every_script_is_bash(dataset: str, directory: str, python: str, hosts: 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
 @pytest.mark.parametrize("hosts", [(LOCAL,), REMOTE, (LOCAL, *REMOTE)], ids=["local", "remote", "both"])
-def test_shellcheck_has_nothing_to_say(hosts: tuple[Host, ...]) -> None:
+@pytest.mark.parametrize("policy", [Policy(), DETACHED], ids=["attached", "detached"])
+def test_shellcheck_has_nothing_to_say(hosts: tuple[Host, ...], policy: Policy) -> None:
     """shellcheck finds no warning in a generated script."""
-    checked = subprocess.run(
-        ["shellcheck", "--severity=warning", "-"], input=script_of(plan_of(hosts)), capture_output=True, text=True
-    )
+    script = script_of(plan_of(hosts, policy=policy))
+    checked = subprocess.run(["shellcheck", "--severity=warning", "-"], input=script, capture_output=True, text=True)
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
@@ -327,6 +341,21 @@ def test_settle_has_the_last_word(stage: Stage, code: int) -> None:
     assert done.returncode == code
     calls = [call for call in stage.calls("called") if "shard" not in call]
     assert calls == steps_of(str(stage.root), python, "--json")
+
+
+@PDSH
+@pytest.mark.parametrize("code", [0, 1])
+def test_detached_script_ends_with_the_start(stage: Stage, code: int) -> None:
+    """The exit code says whether every host was started; hosts that were are not asked what is left."""
+    python = stage.program(stage.root / "python", _INTERPRETER)
+    plan = plan_of((LOCAL, *REMOTE), local_python=str(python), remote_python=str(python), policy=DETACHED)
+    done = stage.run(script_of(plan, stage.root, str(python)), "--json", STARTED=str(code))
+    assert (done.returncode, done.stderr) == (code, "")
+    job = f"{stage.home}/.shardfleet/runs/{plan.run_id}"
+    control = [str(python), "-m", "provision.control"]
+    started = [[str(python), "-m", "shard", "start", "--job", f"{job}/{host.name}"] for host in (LOCAL, *REMOTE)]
+    told = [[*control, "push", "."], [*control, "started", ".", "--json"]]
+    assert stage.calls("called") == sorted([*told, *started])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--jsn"], ["--plain", "--json"], ["x; touch pwned"]])

@@ -1,115 +1,94 @@
-"""provision/survey.py: what hosts have, and whether they can take part."""
+"""provision/survey.py: what hosts say when they are asked, and why some say nothing."""
 
 import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 
 from provision import __version__
-from provision.errors import NotReadyError, RemoteError
 from provision.hosts import Host
 from provision.plan import Plan
-from provision.survey import committed_of, problems, require_ready, survey_hosts
-from shard.host.survey import Survey
-from shard.job import Holdout
+from provision.survey import Answer, Silence, survey_hosts
+from shard.job import Dataset
 from tests.support.plans import plan_of
-
-HOSTS = (Host(name="alpha", ranks=1), Host(name="beta", ranks=1))
-
-
-def answer(**fields: Any) -> Survey:
-    given = {"version": __version__, "python": "3.11", "output_free": 1, "holdout_free": 1, "same_disk": True}
-    return Survey(**{**given, "identity": None, "place": "", "committed": [], **fields})
+from tests.support.surveys import survey_of
 
 
 def local_plan(tmp_path: Path, python: str = sys.executable) -> Plan:
     directories = {"output_dir": str(tmp_path / "train"), "holdout_dir": str(tmp_path / "holdout")}
-    return plan_of((Host(name="localhost", ranks=1),), local_python=python, **directories)
+    files = Dataset(kind="files", name="x", root="/x", revision="0", text_column="text")
+    return plan_of((Host(name="localhost", ranks=1),), local_python=python, dataset=files, **directories)
+
+
+def program(tmp_path: Path, text: str) -> str:
+    """An interpreter that does something else."""
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
 def test_host_without_shards(tmp_path: Path) -> None:
-    """A host tells version, space, and that it has nothing yet; asking makes no directory."""
+    """A host tells version, space, limits, and that it has nothing yet; asking makes no directory."""
     found = survey_hosts(local_plan(tmp_path), tmp_path / "no config")["localhost"]
-    assert isinstance(found, Survey)
-    assert (found.version, found.identity, found.committed, found.problem) == (__version__, None, [], "")
-    assert found.output_free > 0
+    assert isinstance(found, Answer)
+    survey = found.survey
+    assert (survey.version, survey.identity, survey.committed, survey.problem) == (__version__, None, [], "")
+    assert survey.output_free > 0
+    assert survey.cores >= 1
+    assert survey.open_files is None or survey.open_files > 3
+    assert survey.hub is None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_clock_is_bounded(tmp_path: Path) -> None:
+    """The clock of this very machine is neither ahead of itself nor behind, within what the question took."""
+    found = survey_hosts(local_plan(tmp_path), tmp_path / "no config")["localhost"]
+    assert isinstance(found, Answer)
+    least, most = found.ahead
+    assert -30 < least <= 0 <= most < 30
+
+
 @pytest.mark.parametrize(
-    ("program", "message"),
+    ("text", "at", "message"),
     [
-        ("exit 127", "localhost: no {python} there; install shardfleet on it"),
-        ("echo one >&2; echo two >&2; exit 3", "localhost: {python} -m shard survey: exit status 3: two"),
-        ("echo Welcome to this host", "localhost: does not answer as shardfleet"),
-        ("echo '{}'", "localhost: does not answer as shardfleet"),
-        ("echo %s", "localhost: has shardfleet 0.0.1, this is"),
+        ("exit 127", "Python", "localhost: no {python} there; install shardfleet"),
+        ("echo one >&2; echo two >&2; exit 3", "Python", "localhost: {python} -m shard survey: exit status 3: two"),
+        ("echo Welcome to this host", "version", "localhost: does not answer as shardfleet"),
+        ("echo '{}'", "version", "localhost: does not answer as shardfleet"),
+        ("echo %s", "version", "localhost: has shardfleet 0.0.1, this is"),
+        ("""echo '{"version": "0.0.1", "of": "old"}'""", "version", "localhost: has shardfleet 0.0.1, this is"),
+        (f"""echo '{{"version": "{__version__}"}}'""", "version", "localhost: does not answer as shardfleet"),
     ],
-    ids=["missing", "fails", "prints", "answers otherwise", "another version"],
+    ids=["missing", "fails", "prints", "answers otherwise", "another version", "another answer", "half an answer"],
 )
-def test_host_that_cannot_answer(tmp_path: Path, program: str, message: str) -> None:
+def test_host_that_cannot_answer(tmp_path: Path, text: str, at: str, message: str) -> None:
     """An interpreter that is missing, fails, prints, or has another version is named with the remedy."""
-    other = json.dumps(
-        {"version": "0.0.1", "python": "3", "output_free": 1, "holdout_free": 1, "same_disk": True, "identity": None,
-         "place": "", "committed": []}
-    )  # fmt: skip
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\n" + program.replace("%s", shlex.quote(other)) + "\n")
-    python.chmod(0o755)
-    plan = local_plan(tmp_path, str(python))
-    found = survey_hosts(plan, tmp_path / "no config")["localhost"]
-    assert isinstance(found, RemoteError)
-    assert message.format(python=python) in str(found)
+    other = json.dumps(msgspec.to_builtins(survey_of(version="0.0.1")))
+    python = program(tmp_path, text.replace("%s", shlex.quote(other)))
+    found = survey_hosts(local_plan(tmp_path, python), tmp_path / "no config")["localhost"]
+    assert isinstance(found, Silence)
+    assert found.at == at
+    assert message.format(python=python) in found.reason
 
 
-def test_committed_units_count_for_this_fingerprint_alone() -> None:
-    """What a host has finished is kept if its shards are of this very plan, and lies within it."""
-    plan = plan_of(HOSTS)
-    other = replace(plan.identity, holdout_seed=7)
-    surveys = {
-        "alpha": answer(identity=plan.identity, committed=[(0, 2), (5, 9)]),
-        "beta": answer(identity=other, committed=[(2, 4)]),
-    }
-    assert committed_of(plan, surveys) == {"alpha": [0, 1, 5]}
+def test_host_that_cannot_be_reached(tmp_path: Path) -> None:
+    """A host to which there is no connection is silent, with the reason."""
+    (tmp_path / "config").write_text("Host far\n  HostName 127.0.0.1\n  Port 1\n")
+    found = survey_hosts(plan_of((Host(name="far", ranks=1),)), tmp_path / "config")["far"]
+    assert isinstance(found, Silence)
+    assert (found.at, "Connection refused" in found.reason) == ("SSH", True)
 
 
-def test_another_fingerprint_is_named_field_by_field() -> None:
-    """Shards of other options are a problem that names what differs, unless they are to be replaced."""
-    plan = plan_of(HOSTS)
-    other = plan_of(HOSTS, holdout=Holdout(rate=0.5, seed=3)).identity
-    surveys = {"alpha": answer(identity=other), "beta": answer(identity=plan.identity)}
-    (line,) = problems(plan, surveys)
-    assert line == (
-        "alpha: ~/dataset_shard holds shards of another run. Differing: holdout_rate: 0.001, not 0.5; "
-        "holdout_seed: 0, not 3. Choose another --output-dir, or replace those shards with --overwrite"
-    )
-    assert problems(replace(plan, overwrite=True), surveys) == []
-
-
-def test_every_host_that_is_not_ready_is_named_at_once() -> None:
-    """Hosts that do not answer and hosts with a problem are named together, and the exit code says refused."""
-    plan = plan_of(HOSTS)
-    surveys = {"alpha": RemoteError("alpha: no route"), "beta": answer(problem="/x/dataset.json: not ours")}
-    with pytest.raises(NotReadyError) as caught:
-        require_ready(plan, surveys)
-    assert str(caught.value) == "not started:\n  alpha: no route\n  beta: /x/dataset.json: not ours"
-    assert caught.value.exit_code == 2
-    require_ready(plan, {"alpha": answer(), "beta": answer()})
-
-
-def test_units_finished_in_two_places_are_refused() -> None:
-    """Units that two hosts have finished apart from each other are named; on a shared file system they are one."""
-    plan = plan_of(HOSTS)
-    apart = {
-        "alpha": answer(identity=plan.identity, place="1", committed=[(0, 3)]),
-        "beta": answer(identity=plan.identity, place="2", committed=[(2, 5)]),
-    }
-    (found,) = problems(plan, apart)
-    assert "alpha and beta: both have finished 1 units, the first is 000002" in found
-    shared = {name: msgspec.structs.replace(survey, place="1") for name, survey in apart.items()}
-    assert problems(plan, shared) == []
+def test_token_is_given_on_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a host is to ask the Hub, token included, is in no argument of the command."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    python = program(tmp_path, f'echo "$*" > {tmp_path}/argv; cat > {tmp_path}/stdin; exit 3')
+    survey_hosts(plan_of((Host(name="localhost", ranks=1),), local_python=python), tmp_path / "no config")
+    assert "hf_secret" not in (tmp_path / "argv").read_text()
+    assert json.loads((tmp_path / "stdin").read_text()) == {
+        "endpoint": "http://hub.test", "dataset": "owner/name", "token": "hf_secret"
+    }  # fmt: skip

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from provision.keeper import replay
+from provision.ledger import read_ledger
 from provision.rundir import RunDirectory
-from provision.watch import Style, replay, watch
+from provision.shows import Style
+from provision.watch import watch
 from shard.progress import AnyEvent, HostDone, HostStarted, Progress, UnitDone, encode
 from tests.support.plans import plan_of
 
 EVENTS: tuple[AnyEvent, ...] = (
     HostStarted(host="alpha", run_id="r", pid=1, ranks=2, units=3),
     UnitDone(
-        host="alpha", unit=0, rank=0, documents=9, holdout_documents=1, tokens=900, holdout_tokens=100, dropped=2,
-        text_bytes=100, seconds=1.0,
+        host="alpha", unit=0, rank=0, row_start=0, row_end=12, file_rows=12, documents=9, holdout_documents=1,
+        tokens=900, holdout_tokens=100, dropped=2, text_bytes=100, seconds=1.0,
     ),
     Progress(
         host="alpha", units_done=1, units_failed=0, documents=10, tokens=1000, text_bytes=100, retries=0, seconds=2.0,
@@ -53,6 +56,11 @@ def lines_of(events: tuple[AnyEvent, ...]) -> bytes:
     return b"".join(b"alpha: " + encode(event) for event in events)
 
 
+def known(run: RunDirectory) -> dict[int, str]:
+    """Unit → host, as the ledger has it."""
+    return {unit: entry.host for unit, entry in read_ledger(run.ledger, run.read_plan().fingerprint).items()}
+
+
 def test_events_are_passed_through_as_json(run: RunDirectory) -> None:
     """With --json every event comes out as one object with its time, and what is no event as a log object."""
     output = watched(run, b"alpha: ssh: a word\n" + lines_of(EVENTS), "json")
@@ -74,10 +82,9 @@ def test_what_was_watched_can_be_replayed(run: RunDirectory) -> None:
 
 def test_the_ledger_outlives_a_start_that_hears_nothing(run: RunDirectory) -> None:
     """Units known to be committed stay in the ledger when a later start is cut off before a host has spoken."""
-    fingerprint = run.read_plan().fingerprint
     watched(run, lines_of(EVENTS), "plain")
     watched(run, b"", "plain")
-    assert run.read_ledger(fingerprint) == {0: "alpha"}
+    assert known(run) == {0: "alpha"}
 
 
 def test_a_line_without_its_end_is_taken(run: RunDirectory) -> None:
@@ -144,4 +151,4 @@ def test_a_full_disk_does_not_end_the_watcher(style: Style, small_disk: Path) ->
     ballast.unlink()
     watched(directory, lines_of(EVENTS), style)
     assert replay(directory).committed == {0: "alpha"}
-    assert directory.read_ledger(directory.read_plan().fingerprint) == {0: "alpha"}
+    assert known(directory) == {0: "alpha"}

@@ -15,6 +15,7 @@ from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, Options, TokenizerS
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.ranks import RANK_FILES
+from tests.support.text import data_directory, real_documents
 
 BYTES_SPEC = TokenizerSpec(
     name="bytes", kind="bytes", vocab_size=257, eod_id=256, sha256=hashlib.sha256(b"").hexdigest()
@@ -64,6 +65,26 @@ def write_corpus(
         table = table.set_column(1, "text", table["text"].cast(pa.string()))
         pq.write_table(table, directory / f"part-{number}.parquet", row_group_size=group_rows, **options)
     return directory
+
+
+def write_sample(directory: Path) -> None:
+    """A dataset as a Hub has it: ten files of FineWeb where the shared test data is, else texts of the standard
+    library."""
+    shared = data_directory()
+    if shared is not None:
+        shutil.copytree(shared / "fineweb-sample", directory)
+    else:
+        write_web_corpus(directory / "data", real_documents(1200), files=10)
+
+
+def write_web_corpus(directory: Path, documents: Sequence[str], *, files: int) -> None:
+    """Documents in files like FineWeb's: columns `text`, `id` and `url`, all strings, 50 rows a group."""
+    directory.mkdir(parents=True)
+    for number in range(files):
+        texts = documents[number::files]
+        urls = [f"https://example.org/{number}/{row}" for row in range(len(texts))]
+        table = pa.table({"text": texts, "id": [str(row) for row in range(len(texts))], "url": urls})
+        pq.write_table(table, directory / f"train-{number:05d}.parquet", row_group_size=50)
 
 
 def files_dataset(root: Path | str, *, text_column: str = "text") -> Dataset:

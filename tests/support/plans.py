@@ -6,7 +6,7 @@ from typing import Any
 
 from provision.catalog.types import SourceFile
 from provision.hosts import Host
-from provision.plan import Plan, assigned, make_plan
+from provision.plan import Plan, Policy, assigned, make_plan
 from shard.job import Dataset, Holdout, Options
 from tests.support.jobs import BYTES_SPEC
 
@@ -41,6 +41,7 @@ def plan_of(
         "tokenizer": BYTES_SPEC,
         "holdout": Holdout(),
         "options": Options(),
+        "policy": Policy(),
         "output_dir": "~/dataset_shard",
         "holdout_dir": "~/holdout_shard",
         "unit_bytes": 256 * MIB,

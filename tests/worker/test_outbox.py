@@ -33,8 +33,8 @@ for number in range(2000):
     outbox.put(Progress(host="h", units_done=number, units_failed=0, documents=0, tokens=0, text_bytes=0, retries=0,
                         seconds=0.0, ranks=[]))
 for unit in range(500):
-    outbox.put(UnitDone(host="h", unit=unit, rank=0, documents=0, holdout_documents=0, tokens=0, holdout_tokens=0,
-                        dropped=0, text_bytes=0, seconds=0.0))
+    outbox.put(UnitDone(host="h", unit=unit, rank=0, row_start=0, row_end=0, file_rows=0, documents=0,
+                        holdout_documents=0, tokens=0, holdout_tokens=0, dropped=0, text_bytes=0, seconds=0.0))
 outbox.put(HostDone(host="h", outcome="complete", units_done=500, units=500, quarantined=[]))
 print("all put", file=sys.stderr, flush=True)
 outbox.close(timeout=60.0)

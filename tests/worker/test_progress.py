@@ -11,11 +11,13 @@ from shard.progress import (
     LINE_BYTES,
     AnyEvent,
     HostDone,
+    HostIdle,
     HostStarted,
     HostStopping,
     Note,
     Progress,
     RankExited,
+    UnitCounts,
     UnitDone,
     UnitFailed,
     UnitsKept,
@@ -36,8 +38,11 @@ REASONS = st.text(st.characters(), max_size=5000).map(shorten)
 
 def event_of(kind: type[AnyEvent]) -> st.SearchStrategy[AnyEvent]:
     special = {
-        HostStarted: {"run_id": st.from_regex(r"[a-z0-9][a-z0-9-]{0,80}", fullmatch=True)},
-        UnitsKept: {"units": st.lists(ORDINALS, max_size=150).map(ranges_of)},
+        HostStarted: {
+            "run_id": st.from_regex(r"[a-z0-9][a-z0-9-]{0,80}", fullmatch=True),
+            "place": st.builds("{}-{}".format, ORDINALS, COUNTS),
+        },
+        UnitsKept: {"units": st.lists(st.builds(UnitCounts, ORDINALS, *[COUNTS] * 8), max_size=25)},
         UnitFailed: {"reason": REASONS, "quarantined": st.booleans()},
         RankExited: {"how": st.just("killed by SIGKILL"), "restarted": st.booleans()},
         Note: {"text": REASONS},
@@ -45,6 +50,7 @@ def event_of(kind: type[AnyEvent]) -> st.SearchStrategy[AnyEvent]:
             "seconds": st.floats(0, 1e7),
             "ranks": st.lists(st.tuples(ORDINALS, st.integers(-1, 10**7), COUNTS), max_size=1000).map(shown_ranks),
         },
+        HostIdle: {"quarantined": st.lists(ORDINALS, max_size=200)},
         HostStopping: {"reason": REASONS},
         HostDone: {
             "outcome": st.sampled_from(["complete", "incomplete", "stopped", "failed"]),
@@ -58,7 +64,7 @@ def event_of(kind: type[AnyEvent]) -> st.SearchStrategy[AnyEvent]:
 
 
 EVENTS = st.sampled_from(
-    [HostStarted, UnitsKept, UnitDone, UnitFailed, RankExited, Note, Progress, HostStopping, HostDone]
+    [HostStarted, UnitsKept, UnitDone, UnitFailed, RankExited, Note, Progress, HostIdle, HostStopping, HostDone]
 ).flatmap(event_of)
 
 

@@ -288,7 +288,7 @@ def test_what_counts_as_committed(job: Job) -> None:
             assert committed(job, directories, unit) is None
             path.write_bytes(whole)
             assert committed(job, directories, unit) == records
-    assert committed(replace(job, identity=replace(job.identity, eod_id=None)), directories, unit) is None
+    assert committed(replace(job, identity=replace(job.identity, units_sha256="0" * 64)), directories, unit) is None
 
 
 def test_remove_unfinished(job: Job) -> None:

@@ -26,7 +26,6 @@ from shard.progress import (
     UnitFailed,
     UnitsKept,
     decode,
-    ordinals_of,
 )
 from shard.store import directories_of
 from tests.support.hub import RunningHub, running_hub
@@ -162,7 +161,7 @@ def test_through_the_hub(hub_job: Job, hub: RunningHub, tmp_path: Path) -> None:
 
 def test_more_ranks_than_units(job: Job, tmp_path: Path) -> None:
     """Ranks that would find nothing to do are not started."""
-    one = replace(job, units=job.units[:1], ranks=8)
+    one = replace(job, units=job.units[:1], ranks=8, world_size=8)
     with supervising(write_job(one, tmp_path)) as supervisor:
         supervisor.end()
         assert supervisor.process.returncode == 0
@@ -393,11 +392,12 @@ def test_a_resume_keeps_what_is_committed(hub: RunningHub, hub_job: Job, tmp_pat
         assert done is not None
         assert (done.outcome, done.units_done) == ("complete", 6)
         kept = [event for event in supervisor.events if isinstance(event, UnitsKept)]
-        assert [list(range(5))] == [list(ordinals_of(event.units)) for event in kept]
+        assert [list(range(5))] == [[counts.unit for counts in event.units] for event in kept]
         assert [event.unit for event in supervisor.events if isinstance(event, UnitDone)] == [5]
         finished = supervisor.of(UnitDone)[0]
         assert isinstance(finished, UnitDone)
-        assert kept[0].documents + kept[0].holdout_documents + finished.documents + finished.holdout_documents == 120
+        counted = [*kept[0].units, finished.counts]
+        assert sum(counts.documents + counts.holdout_documents for counts in counted) == 120
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert expected == bytes_of(hub_job)
 

@@ -1,0 +1,57 @@
+"""Values of options as people write them: sizes, rates, seconds."""
+
+import math
+import re
+from fractions import Fraction
+from typing import Any
+
+import click
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+
+
+class Size(click.ParamType[int]):
+    """`256MiB`, `1.5G`, `4096`: bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            self.fail(f"{value!r} is no size; write 256MiB, 1.5GB or a number of bytes", param, ctx)
+        number, prefix, binary = match.groups()
+        power = " kmgt".index(prefix.lower() or " ")
+        size = int(Fraction(number) * (1024 if binary else 1000) ** power)
+        if size < 1:
+            self.fail(f"{value!r} is less than a byte", param, ctx)
+        return size
+
+
+class Rate(click.ParamType[float]):
+    """`0.1%` or `0.001`."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        text = str(value).strip()
+        try:
+            rate = float(Fraction(text[:-1]) / 100) if text.endswith("%") else float(text)
+        except (ValueError, ZeroDivisionError):  # Fraction takes 1/0 for a number, until it is one
+            self.fail(f"{value!r} is no rate; write 0.1% or 0.001", param, ctx)
+        if not 0 <= rate < 1:
+            self.fail(f"{value!r} is not between 0 and 1", param, ctx)
+        return rate
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds that JSON can hold: neither inf nor nan."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds

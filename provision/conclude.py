@@ -1,0 +1,37 @@
+"""The end of a run, whoever sees it: how it went, told, and as an exit code."""
+
+import json
+import sys
+
+from rich.console import Console
+
+from provision.bring import bring_for_run
+from provision.gather import gather, take_in
+from provision.monitor import ClusterState, run_done
+from provision.report import summary
+from provision.rundir import RunDirectory
+from provision.settle import Answers, exit_code
+from provision.shows import print_line
+from shard.manifest import MANIFEST_FILE
+
+
+def conclude(run: RunDirectory, state: ClusterState, answers: Answers, *, stopped: bool, as_json: bool) -> int:
+    """Say how a run has ended, as text or as the `run_done` object. Returns its exit code."""
+    gathered = gather(run, state.plan, without=answers.silent.keys())
+    take_in(state, gathered)
+    state.lose(answers.quiet)
+    reason = run.aborted.read_text().strip() if run.aborted.exists() else ""
+    brought, notes = bring_for_run(run, state.plan, gathered)
+    complete = state.complete and gathered.complete and brought
+    code = exit_code(answers, complete=complete, stopped=stopped, reason=reason)
+    notes = [*gathered.notes, *notes]
+    if as_json:
+        facts = run_done(state, exit_code=code, left=answers.left, unproven=answers.unproven)
+        last = json.dumps({**facts, "reason": reason, "notes": notes, "manifest": str(run.path / MANIFEST_FILE)})
+    else:
+        console = Console()
+        with console.capture() as capture:
+            console.print(summary(run, state, answers, code, notes=notes, reason=reason))
+        last = capture.get().rstrip("\n")
+    print_line(last, sys.stdout)
+    return code

@@ -1,0 +1,46 @@
+"""What a plan will cost, before anything is read: tokens, disk, time. Rules of thumb, said where they are shown."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from provision.plan import HostPlan, Plan
+
+TOKENS_PER_SOURCE_BYTE = 0.36
+"""FineWeb's snappy Parquet under a 50 k vocabulary; a denser or larger one gives fewer."""
+RANK_BYTES_PER_SECOND = 90e6
+LINK_BYTES_PER_SECOND = 110e6
+_DOCUMENT_BYTES = 2700
+"""Source bytes per document there: what the 20 bytes of index per document cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes that a host will write."""
+
+    train: int
+    holdout: int
+    scratch: int
+    """Whole source files of the units under way, beside the shards."""
+
+
+def disk_needed(plan: Plan, source_bytes: int) -> int:
+    """Bytes of shards, train and holdout, for so many bytes of source."""
+    width = 2 if plan.tokenizer.dtype == "uint16" else 4
+    tokens_per_byte = 1.6 if plan.tokenizer.kind == "bytes" else TOKENS_PER_SOURCE_BYTE
+    return int(source_bytes * (tokens_per_byte * width + 20 / _DOCUMENT_BYTES))
+
+
+def room_needed(plan: Plan, host: HostPlan, done: Collection[int]) -> Room:
+    """What a host still has to write; units in `done` are committed."""
+    pending = [plan.units[ordinal] for ordinal in host.units if ordinal not in done]
+    shards = disk_needed(plan, sum(unit.bytes for unit in pending))
+    held_out = int(shards * plan.holdout.rate)
+    downloads = plan.dataset.kind == "hub" and plan.options.fetch == "download"
+    # A rank holds one file at a time; of a file that is cut into units, several ranks may each have a copy.
+    files = sorted((unit.size for unit in pending), reverse=True)[: host.ranks] if downloads else []
+    return Room(shards - held_out, held_out, sum(files))
+
+
+def seconds_needed(source_bytes: int, ranks: int) -> float:
+    """For a host with so many ranks."""
+    return source_bytes / min(LINK_BYTES_PER_SECOND, ranks * RANK_BYTES_PER_SECOND)

@@ -1,0 +1,39 @@
+"""`python -m shard …` on a host."""
+
+from collections.abc import Sequence
+
+from provision.channel import Channel
+from provision.errors import RemoteError
+from provision.plan import HostPlan, Plan
+
+
+def ask_shard(
+    channel: Channel,
+    plan: Plan,
+    host: HostPlan,
+    *verb: str,
+    timeout: float,
+    stdin: bytes = b"",
+    fine: Sequence[int] = (),
+) -> bytes:
+    """What a command of the worker prints on a host.
+
+    Raises RemoteError, with the last line of its complaint, when its exit status is not 0; one of `fine` will do where
+    something was printed.
+    """
+    python = plan.python_on(host)
+    done = channel.run((python, "-m", "shard", *verb), timeout=timeout, stdin=stdin)
+    if done.returncode == 0 or (done.returncode in fine and done.stdout):
+        return done.stdout
+    if done.returncode == 127:
+        raise RemoteError(
+            f"{host.name}: no {python} there; install shardfleet with 'shardfleet provision', or name an interpreter "
+            "that has it with --remote-python"
+        )
+    complaint = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    raise RemoteError(f"{host.name}: {python} -m shard {verb[0]}: exit status {done.returncode}: {complaint}")
+
+
+def job_argument(plan: Plan, host: HostPlan) -> tuple[str, str]:
+    """Names the job of a host to the worker's commands."""
+    return "--job", plan.job_directory(host.name)
