@@ -177,11 +177,13 @@ def _given_away(state: ClusterState, engaged: Collection[str], promised: Collect
 
 
 def _shifts(state: ClusterState, engaged: Collection[str]) -> list[Shift]:
-    """For every idle host, the host that is furthest behind gives up what evens out their ends."""
-    takers = [host for host in able(state) if host.phase == "idle" and host.name not in engaged]
+    """For every host that is done, or nearly, the one that is furthest behind gives up what evens out their ends."""
+    # One that has nothing more to begin: what it is given now arrives when it has nothing left.
+    takers = [host for host in able(state) if host.name not in engaged and _has_begun_all(host)]
     if not takers:
         return []
     speeds = _speeds(state)
+    takers = [host for host in takers if _bytes_of(state, host.todo) / speeds[host.name] < WORTH_SECONDS]
     pending = {host.name: _pending_bytes(state, host) for host in able(state) if host.name not in engaged}
     seconds = {name: _bytes_of(state, state.hosts[name].todo) / speeds[name] for name in pending if pending[name] > 0}
     donors = sorted(seconds, key=lambda name: (-seconds[name], name))
@@ -191,6 +193,10 @@ def _shifts(state: ClusterState, engaged: Collection[str]) -> list[Shift]:
             ours, theirs = speeds[taker.name], speeds[donor]
             shifts.append(Shift(donor, max(1, int(pending[donor] * ours / (ours + theirs)))))
     return shifts
+
+
+def _has_begun_all(host: HostState) -> bool:
+    return host.phase == "idle" or (host.progress is not None and host.progress.pending == 0)
 
 
 def _pending_bytes(state: ClusterState, host: HostState) -> float:

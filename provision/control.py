@@ -1,9 +1,11 @@
 """`python -m provision.control`: what run_all_hosts.sh calls. Users meet it only there."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
+import msgspec
 
 from provision.conclude import conclude
 from provision.detach import await_starts
@@ -78,7 +80,7 @@ def stop(run: Path, now: bool) -> None:
     answers = stop_hosts(directory, directory.read_plan(), now=now)
     for reason in answers.silent.values():
         click.echo(reason, err=True)
-    directory.stopped.touch()
+    directory.stopped.write_bytes(msgspec.json.encode(answers.silent))
 
 
 @cli.command()
@@ -98,11 +100,17 @@ def settle(run: Path, interrupts: int, plain: bool, as_json: bool) -> None:
 
 def _answers(run: RunDirectory, state: ClusterState, *, stopped: bool) -> Answers:
     plan = state.plan
-    if stopped or plan.options.on_disconnect == "stop":
+    if stopped:
+        # Hosts that could not be told to stop a moment ago would only be waited for again.
+        silent = run.silent_when_stopped()
+        answers = stop_hosts(
+            run, plan, now=False, names=[host.name for host in plan.present if host.name not in silent]
+        )
+        return replace(answers, silent={**silent, **answers.silent})
+    if plan.options.on_disconnect == "stop":
         return stop_hosts(run, plan, now=False)
     # Hosts that were told to go on without us may still be at work, and that is no fault.
-    ended = [host.name for host in state.hosts.values() if host.ended]
-    return left_on_hosts(run, plan, ended)
+    return left_on_hosts(run, plan, [host.name for host in state.hosts.values() if host.settled])
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from provision.errors import InputError, PlanError
 from provision.plan import PLAN_VERSION, Plan
 from shard.disk import write_atomic
@@ -38,7 +40,7 @@ class RunDirectory:
         self.stopping = self.path / "stopping"
         """There once the hosts are being stopped: from then on nothing is started."""
         self.stopped = self.path / "stopped"
-        """There once every host that answers has been stopped."""
+        """There once every host that answers has been stopped; says which did not, and why."""
         self.ledger = self.path / "ledger.jsonl"
 
     def make(self) -> None:
@@ -66,6 +68,13 @@ class RunDirectory:
 
     def write_plan(self, plan: Plan) -> None:
         write_atomic(self.plan_file, canonical_json(plan), mode=0o600)
+
+    def silent_when_stopped(self) -> dict[str, str]:
+        """Hosts that gave no answer when they were to be stopped, and why; none where nobody has stopped them."""
+        try:
+            return msgspec.json.decode(self.stopped.read_bytes(), type=dict[str, str])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return {}
 
     @contextmanager
     def not_running(self) -> Iterator[None]:

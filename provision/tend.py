@@ -182,7 +182,7 @@ class Tender:
             if isinstance(outcome.step, Probe | Revive):
                 host.unreachable = True
             if name not in self._rest_until:
-                yield LogLine(name, outcome.error)
+                yield LogLine(None, outcome.error)  # it names the host
             self._rest_until[name] = now + (_RETURN_SECONDS if host.phase == "lost" else _AGAIN_SECONDS)
             return
         self._rest_until.pop(name, None)

@@ -81,7 +81,7 @@ def test_kills_at_random_moments(
             assert starts <= 40, killed
             while schedule and running.process.poll() is None:
                 # A launcher may die at any moment; for the others there must be something to kill.
-                if schedule[0] != "launcher" and not _working(running):
+                if schedule[0] != "launcher" and not _working(fleet, running):
                     kept.look()
                     continue
                 kept.look_for(chance.uniform(0, 6) if schedule[0] == "launcher" else chance.uniform(0.05, 0.9))
@@ -138,8 +138,9 @@ def _identity(path: Path) -> tuple[int, int, int]:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _working(running: Running) -> bool:
-    return count(running.events(), "host_started") == 2
+def _working(fleet: Fleet, running: Running) -> bool:
+    """Whether both hosts are at work, for the first time or started again."""
+    return count(running.events(), "host_started") >= 2 and len(fleet.supervisors()) == 2
 
 
 def _kill(fleet: Fleet, running: Running, kind: str, chance: random.Random) -> bool:

@@ -60,6 +60,15 @@ def test_no_run_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         find_run("nothing")
 
 
+def test_hosts_that_could_not_be_stopped(run: RunDirectory) -> None:
+    """Who stops the hosts leaves word of those that gave no answer; nobody, or somebody else, leaves none."""
+    assert run.silent_when_stopped() == {}
+    run.stopped.touch()
+    assert run.silent_when_stopped() == {}
+    run.stopped.write_text('{"gpu3": "cannot connect"}')
+    assert run.silent_when_stopped() == {"gpu3": "cannot connect"}
+
+
 def test_the_lock_is_held_by_one(run: RunDirectory) -> None:
     """While one holds the run's lock, another is told that the run is under way."""
     with run.not_running(), pytest.raises(InputError, match="already under way"), run.not_running():
