@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from provision.plan import job_of
 from provision.rundir import RunDirectory
 from provision.script import render_script
-from shard.job import canonical_json
+from shard.frozen import canonical_json
 from tests.scale.simulated import Simulation, loopback_hosts, pss, simulated
 from tests.support.plans import MIB, plan_of, source_files
 

@@ -15,8 +15,8 @@ from provision.plan import HostPlan, Plan, job_of
 from provision.rundir import RunDirectory
 from shard.disk import fsync_directory, write_atomic
 from shard.errors import DiskFullError, JobError, ShardError
+from shard.frozen import canonical_json
 from shard.host.commits import Commit
-from shard.job import canonical_json
 from shard.records import DIRECTORY_FILE, ShardRecord, directory_record, place_of, read_directory, read_shard
 
 _SHARD_FILE = re.compile(r"\d{6,}\.(bin|idx|json)")

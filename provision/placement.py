@@ -7,8 +7,9 @@ from typing import Literal
 
 from provision.ledger import Entry, Ledger
 from provision.plan import HostPlan, Plan, job_of
+from shard.frozen import canonical_json
 from shard.host.commits import Commit, Commits
-from shard.job import FORMAT, canonical_json
+from shard.job import FORMAT
 from shard.manifest import MANIFEST_VERSION, HostShare, Manifest, Proof, ranks_with_data
 from shard.progress import UnitCounts, ranges_of
 from shard.records import SPLITS, directory_record

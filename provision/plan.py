@@ -12,19 +12,8 @@ from msgspec.structs import replace
 from provision.catalog.types import SourceFile
 from provision.errors import PlanError
 from provision.hosts import Host
-from shard.job import (
-    FORMAT_VERSION,
-    Dataset,
-    Holdout,
-    Identity,
-    Job,
-    Options,
-    Record,
-    TokenizerSpec,
-    Unit,
-    canonical_json,
-    identity_of,
-)
+from shard.frozen import Record, canonical_json
+from shard.job import FORMAT_VERSION, Dataset, Holdout, Identity, Job, Options, TokenizerSpec, Unit, identity_of
 
 PLAN_VERSION = 1
 

@@ -24,7 +24,8 @@ from provision.survey import Surveys, survey_hosts
 from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
 from shard.disk import write_atomic
 from shard.errors import JobError
-from shard.job import Holdout, Options, canonical_json
+from shard.frozen import canonical_json
+from shard.job import Holdout, Options
 
 _NAMES_SHOWN = 8
 

@@ -14,7 +14,7 @@ from provision.plan import HostPlan, Plan, job_of
 from provision.rundir import RunDirectory
 from provision.settle import left_on_hosts
 from shard.disk import write_atomic
-from shard.job import canonical_json
+from shard.frozen import canonical_json
 
 
 @dataclass(frozen=True, slots=True)

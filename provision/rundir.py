@@ -13,7 +13,7 @@ from provision.errors import InputError, PlanError
 from provision.plan import PLAN_VERSION, Plan
 from shard.disk import write_atomic
 from shard.errors import JobError
-from shard.job import canonical_json, read_record
+from shard.frozen import canonical_json, read_record
 
 SCRIPT_NAME = "run_all_hosts.sh"
 _ENDING_SECONDS = 3.0

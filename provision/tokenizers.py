@@ -16,7 +16,8 @@ from tiktoken.load import read_file_cached
 
 from provision.errors import InputError
 from shard.errors import JobError, TokenizerError
-from shard.job import TokenizerSpec, is_text
+from shard.frozen import is_text
+from shard.job import TokenizerSpec
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.ranks import RANK_FILES, RankFile, TiktokenReference, by_sha256
 from shard.tokenizer.raw_bytes import EOD_ID, VOCAB_SIZE

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from shard.errors import ShardError, VerificationError
+from shard.frozen import read_record
 from shard.host.commits import commits_of, discard_units
 from shard.host.detach import start_detached
 from shard.host.follow import follow, follow_once
@@ -15,7 +16,7 @@ from shard.host.requests import ask
 from shard.host.stopping import left_of, stop
 from shard.host.supervisor import run_host
 from shard.host.survey import HubQuestion, survey
-from shard.job import Job, read_record
+from shard.job import Job
 from shard.progress import HostStarted, encode
 from shard.verify.stores import verify_job
 

@@ -8,12 +8,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
-from shard.errors import JobError
+from shard.frozen import Record, canonical_json, require, stays_below
 
 FORMAT = "shardfleet"
 FORMAT_VERSION = 1
@@ -29,15 +28,10 @@ _BARE_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _REPOSITORY = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _ENDPOINT = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _MOST_UNITS = 10**9
 _MOST_BYTES = 1 << 60
 _LONGEST_SECONDS = 1e8
 """Three years: beyond it lie numbers that clocks and sockets refuse."""
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all records: immutable, keyword-only, unknown fields refused."""
 
 
 class Unit(Record, frozen=True, kw_only=True):
@@ -59,11 +53,11 @@ class Unit(Record, frozen=True, kw_only=True):
     parts: int = 1
 
     def __post_init__(self) -> None:
-        _require(0 <= self.ordinal < _MOST_UNITS, f"unit ordinal {self.ordinal} is negative or absurd")
-        _require(bool(self.path), f"unit {self.ordinal} has no path")
-        _require(stays_below(self.path), f"unit {self.ordinal}: path {self.path!r} leads out of the dataset")
-        _require(0 <= self.size <= _MOST_BYTES, f"unit {self.ordinal}: size {self.size} is negative or absurd")
-        _require(0 <= self.part < self.parts <= _MOST_UNITS, f"unit {self.ordinal}: part {self.part} of {self.parts}")
+        require(0 <= self.ordinal < _MOST_UNITS, f"unit ordinal {self.ordinal} is negative or absurd")
+        require(bool(self.path), f"unit {self.ordinal} has no path")
+        require(stays_below(self.path), f"unit {self.ordinal}: path {self.path!r} leads out of the dataset")
+        require(0 <= self.size <= _MOST_BYTES, f"unit {self.ordinal}: size {self.size} is negative or absurd")
+        require(0 <= self.part < self.parts <= _MOST_UNITS, f"unit {self.ordinal}: part {self.part} of {self.parts}")
 
     @property
     def byte_start(self) -> int:
@@ -116,14 +110,14 @@ class TokenizerSpec(Record, frozen=True, kw_only=True):
     """File name inside the job's tokenizer directory."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.vocab_size <= 2**31, f"tokenizer {self.name!r}: vocabulary of {self.vocab_size}")
-        _require(bool(_SHA256.fullmatch(self.sha256)), f"tokenizer {self.name!r}: sha256 {self.sha256!r}")
-        _require(
+        require(1 <= self.vocab_size <= 2**31, f"tokenizer {self.name!r}: vocabulary of {self.vocab_size}")
+        require(bool(_SHA256.fullmatch(self.sha256)), f"tokenizer {self.name!r}: sha256 {self.sha256!r}")
+        require(
             self.file is None or bool(_BARE_FILE.fullmatch(self.file)),
             f"tokenizer {self.name!r}: file {self.file!r} is no bare file name",
         )
         if self.eod_id is not None:
-            _require(
+            require(
                 0 <= self.eod_id < self.vocab_size,
                 f"end-of-document id {self.eod_id} is outside the vocabulary of {self.name!r} "
                 f"(0 to {self.vocab_size - 1})",
@@ -143,8 +137,8 @@ class Holdout(Record, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "rate", float(self.rate))  # 0 and 0.0 have one fingerprint
-        _require(0.0 <= self.rate < 1.0, f"holdout rate {self.rate} is not in [0, 1)")
-        _require(0 <= self.seed < 1 << 64, f"holdout seed {self.seed} is not an unsigned 64-bit number")
+        require(0.0 <= self.rate < 1.0, f"holdout rate {self.rate} is not in [0, 1)")
+        require(0 <= self.seed < 1 << 64, f"holdout seed {self.seed} is not an unsigned 64-bit number")
 
     @property
     def threshold(self) -> int:
@@ -207,14 +201,14 @@ class Options(Record, frozen=True, kw_only=True):
     """How often in a row a rank process that crashes is started again."""
 
     def __post_init__(self) -> None:
-        _require(self.attempts >= 1, f"attempts {self.attempts} is less than 1")
-        _require(1 <= self.spans_in_flight <= 1024, f"spans_in_flight {self.spans_in_flight} is not from 1 to 1024")
-        _require(self.rank_restarts >= 0, f"rank_restarts {self.rank_restarts} is negative")
+        require(self.attempts >= 1, f"attempts {self.attempts} is less than 1")
+        require(1 <= self.spans_in_flight <= 1024, f"spans_in_flight {self.spans_in_flight} is not from 1 to 1024")
+        require(self.rank_restarts >= 0, f"rank_restarts {self.rank_restarts} is negative")
         for field in ("retry_seconds", "stall_seconds", "progress_seconds", "lease_seconds", "grace_seconds"):
             seconds = getattr(self, field)
-            _require(seconds is None or seconds >= 0, f"{field} {seconds} is negative")
-            _require(seconds != 0 or field == "grace_seconds", f"{field} {seconds} is not positive")
-            _require(seconds is None or seconds <= _LONGEST_SECONDS, f"{field} {seconds} is over three years")
+            require(seconds is None or seconds >= 0, f"{field} {seconds} is negative")
+            require(seconds != 0 or field == "grace_seconds", f"{field} {seconds} is not positive")
+            require(seconds is None or seconds <= _LONGEST_SECONDS, f"{field} {seconds} is over three years")
 
 
 class Job(Record, frozen=True, kw_only=True):
@@ -241,11 +235,11 @@ class Job(Record, frozen=True, kw_only=True):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.version == FORMAT_VERSION, f"job version {self.version}; this is version {FORMAT_VERSION}")
-        _require(bool(_RUN_ID.fullmatch(self.run_id)), f"run id {self.run_id!r}")
-        _require(bool(_HOST.fullmatch(self.host)), f"host {self.host!r} is no host name")
-        _require(1 <= self.ranks <= MAX_RANKS, f"host {self.host}: {self.ranks} ranks")
-        _require(
+        require(self.version == FORMAT_VERSION, f"job version {self.version}; this is version {FORMAT_VERSION}")
+        require(bool(_RUN_ID.fullmatch(self.run_id)), f"run id {self.run_id!r}")
+        require(bool(_HOST.fullmatch(self.host)), f"host {self.host!r} is no host name")
+        require(1 <= self.ranks <= MAX_RANKS, f"host {self.host}: {self.ranks} ranks")
+        require(
             0 <= self.first_rank <= self.world_size - self.ranks <= _MOST_UNITS,
             f"host {self.host}: {self.ranks} ranks from {self.first_rank} on are not among {self.world_size}",
         )
@@ -253,19 +247,19 @@ class Job(Record, frozen=True, kw_only=True):
         _require_directory("holdout_dir", self.holdout_dir)
         _require_dataset(self.dataset)
         ordinals = {unit.ordinal for unit in self.units}
-        _require(len(ordinals) == len(self.units), f"host {self.host}: a unit stands twice")
-        _require(
+        require(len(ordinals) == len(self.units), f"host {self.host}: a unit stands twice")
+        require(
             max(ordinals, default=-1) < self.identity.units,
             f"unit {max(ordinals, default=-1)} of {self.identity.units}",
         )
-        _require(
+        require(
             all(0 <= ordinal < self.identity.units for ordinal in self.discard),
             f"a unit to discard is none of {self.identity.units}",
         )
         known = identity_of(self.dataset, self.tokenizer, self.holdout, ())
         rest = {"units": self.identity.units, "units_sha256": self.identity.units_sha256}
         differing = msgspec.structs.replace(known, **rest).differing(self.identity)
-        _require(not differing, f"the identity is that of another job: {'; '.join(differing)}")
+        require(not differing, f"the identity is that of another job: {'; '.join(differing)}")
 
     @property
     def fingerprint(self) -> str:
@@ -293,57 +287,19 @@ def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, un
     )
 
 
-def canonical_json(value: object) -> bytes:
-    """One spelling for equal values: sorted keys, no spaces, UTF-8."""
-    return msgspec.json.encode(value, order="sorted")
-
-
-R = TypeVar("R")
-
-
-def read_record(path: Path, kind: type[R]) -> R:
-    """The record in a JSON file.
-
-    Raises JobError, naming file and field, when the file is missing, unreadable, or not such a record.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise JobError(f"{path}: {error.strerror or error}; is it the right directory?") from error
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JobError) as error:
-        raise JobError(f"{path}: not a {kind.__name__} record: {error}") from error
-
-
-def stays_below(path: str) -> bool:
-    """Whether a relative path names something below where it starts, whatever lies there (symbolic links aside)."""
-    return not path.startswith("/") and "\0" not in path and ".." not in path.split("/")
-
-
-def is_text(value: str) -> bool:
-    """Whether JSON can hold it. It cannot hold lone surrogates, which bytes that are not UTF-8 become in Python."""
-    return not _SURROGATE.search(value)
-
-
 def _require_directory(field: str, path: str) -> None:
-    _require(path.startswith(("/", "~/")), f"{field} {path!r} is not a whole path")
-    _require(not _CONTROL.search(path), f"{field} {path!r} holds a control character")
+    require(path.startswith(("/", "~/")), f"{field} {path!r} is not a whole path")
+    require(not _CONTROL.search(path), f"{field} {path!r} holds a control character")
 
 
 def _require_dataset(dataset: Dataset) -> None:
     if dataset.kind == "files":
         whole = dataset.root.startswith("/") or "://" in dataset.root
-        _require(whole, f"dataset root {dataset.root!r} is neither a whole path nor a URL")
+        require(whole, f"dataset root {dataset.root!r} is neither a whole path nor a URL")
         return
-    _require(bool(_REPOSITORY.fullmatch(dataset.root)), f"dataset root {dataset.root!r} is no repository of the Hub")
-    _require(bool(_COMMIT.fullmatch(dataset.revision)), f"dataset revision {dataset.revision!r} is no commit")
-    _require(
+    require(bool(_REPOSITORY.fullmatch(dataset.root)), f"dataset root {dataset.root!r} is no repository of the Hub")
+    require(bool(_COMMIT.fullmatch(dataset.revision)), f"dataset revision {dataset.revision!r} is no commit")
+    require(
         dataset.endpoint is None or bool(_ENDPOINT.fullmatch(dataset.endpoint)),
         f"Hub endpoint {dataset.endpoint!r} is no http address, or holds more than an address",
     )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise JobError(message)

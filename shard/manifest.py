@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from shard.errors import JobError
-from shard.job import FORMAT, Record, canonical_json, read_record
+from shard.frozen import Record, canonical_json, read_record
+from shard.job import FORMAT
 from shard.records import HoldoutFacts, SourceFacts, TokenizerFacts
 
 MANIFEST_FILE = "cluster.json"

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from shard.job import FORMAT, FORMAT_VERSION, Identity, Job, Record, Unit, read_record
+from shard.frozen import Record, read_record
+from shard.job import FORMAT, FORMAT_VERSION, Identity, Job, Unit
 
 Split = Literal["train", "holdout"]
 SPLITS: tuple[Split, Split] = ("train", "holdout")

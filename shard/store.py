@@ -14,7 +14,8 @@ import msgspec
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
 from shard.formats.megatron import index_size
-from shard.job import Job, Unit, canonical_json
+from shard.frozen import canonical_json
+from shard.job import Job, Unit
 from shard.records import DIRECTORY_FILE, ShardRecord, Split, directory_record, matches, read_directory, read_shard
 
 _LOCK_FILE = ".shardfleet.lock"

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.formats.megatron import index_bytes
 from shard.formats.payload import Payload
-from shard.job import FORMAT_VERSION, Job, Unit, canonical_json
+from shard.frozen import canonical_json
+from shard.job import FORMAT_VERSION, Job, Unit
 from shard.records import SPLITS, ShardRecord, Split, UnitSource
 from shard.store import Directories
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from provision.errors import CatalogError
-from shard.job import Dataset, is_text, stays_below
+from shard.frozen import is_text, stays_below
+from shard.job import Dataset
 
 _LARGEST_FILE = 1 << 46
 """64 TiB: beyond what any store keeps in one file, and still few enough units."""

@@ -9,8 +9,9 @@ import msgspec
 from shard.disk import fsync_directory
 from shard.errors import JobError
 from shard.formats.megatron import index_size
+from shard.frozen import read_record
 from shard.host.claim import unclaimed
-from shard.job import Job, read_record
+from shard.job import Job
 from shard.progress import UnitCounts
 from shard.records import SPLITS, ShardRecord, Split, place_of, read_directory, read_shard
 from shard.store import directories_of, discard, open_store

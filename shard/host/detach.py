@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from shard.errors import DirectoryInUseError, ShardError
+from shard.frozen import read_record
 from shard.host.follow import Growing, supervisor_at_work
-from shard.job import Job, read_record
+from shard.job import Job
 from shard.progress import HostDone, HostStarted, decode
 
 _ENDING_SECONDS = 30.0

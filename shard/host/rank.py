@@ -14,9 +14,10 @@ import pyarrow as pa
 import stamina.instrumentation
 
 from shard.errors import DiskFullError, JobError, ShardError
+from shard.frozen import read_record
 from shard.host.processes import die_with_parent
 from shard.host.ranklink import Broken, Committed, Counted, Failed, RankEnd
-from shard.job import Job, Unit, read_record
+from shard.job import Job, Unit
 from shard.pipeline import Counters, Workplace, Written, write_unit
 from shard.progress import shorten
 from shard.source.download import Scratch

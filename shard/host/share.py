@@ -7,10 +7,11 @@ import msgspec
 
 from shard.disk import write_atomic
 from shard.errors import JobError
+from shard.frozen import canonical_json
 from shard.host.commits import counts_of
 from shard.host.requests import Answer, AnyRequest, Release
 from shard.host.schedule import UnitQueue
-from shard.job import Job, Unit, canonical_json
+from shard.job import Job, Unit
 from shard.progress import AnyEvent, HostDone, HostIdle, UnitCounts, UnitsKept, shorten
 from shard.store import Directories, committed, discard
 

@@ -12,6 +12,7 @@ import msgspec
 
 from shard.disk import write_atomic
 from shard.errors import ShardError, StoreError
+from shard.frozen import read_record
 from shard.host.claim import claimed
 from shard.host.crew import Crew
 from shard.host.outbox import Outbox
@@ -19,7 +20,7 @@ from shard.host.processes import adopt_orphans, cookie, end_all
 from shard.host.requests import Answer, AnyRequest, listening
 from shard.host.share import Share
 from shard.host.stops import StopWatch
-from shard.job import Job, read_record
+from shard.job import Job
 from shard.progress import HostDone, HostStarted, HostStopping, Progress, shorten, shown_ranks
 from shard.records import place_of
 from shard.store import Directories, open_store, remove_unfinished, scratch_of

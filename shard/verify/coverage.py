@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shard.job import Identity, Unit, canonical_json
+from shard.frozen import canonical_json
+from shard.job import Identity, Unit
 from shard.progress import ranges_of
 from shard.records import SPLITS, Split
 from shard.verify.report import Coverage, DirectoryReport, Finding, Report, UnitFacts

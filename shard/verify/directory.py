@@ -12,7 +12,8 @@ import msgspec
 
 from shard.errors import JobError
 from shard.formats.payload import DTYPES
-from shard.job import FORMAT, FORMAT_VERSION, Identity, canonical_json
+from shard.frozen import canonical_json
+from shard.job import FORMAT, FORMAT_VERSION, Identity
 from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split, place_of
 from shard.verify.report import DirectoryReport, Finding, UnitFacts
 from shard.verify.shard import check_shard

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from shard.job import Record
+from shard.frozen import Record
 from shard.records import DirectoryRecord
 
 

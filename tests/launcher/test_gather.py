@@ -27,9 +27,10 @@ from provision.settle import Answers
 from provision.ssh.config import write_ssh_config
 from provision.verify_run import merged, verify_run
 from shard.errors import DiskFullError
+from shard.frozen import canonical_json
 from shard.host.claim import claimed
 from shard.host.commits import Commit, Commits, commits_of
-from shard.job import Holdout, canonical_json
+from shard.job import Holdout
 from shard.manifest import MANIFEST_FILE, Manifest, read_manifest
 from shard.pipeline import Counters, Workplace, write_unit
 from shard.progress import UnitCounts

@@ -14,7 +14,7 @@ from provision.monitor import ClusterState
 from provision.plan import Plan, job_of
 from provision.rundir import RunDirectory
 from provision.script import render_script
-from shard.job import canonical_json
+from shard.frozen import canonical_json
 from shard.progress import HostIdle, HostLost, HostStarted, Progress, UnitDone
 from tests.scale.simulated import loopback_hosts
 from tests.support.plans import MIB, plan_of, source_files

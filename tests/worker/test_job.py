@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shard.errors import JobError
-from shard.job import Holdout, Job, Options, TokenizerSpec, Unit, canonical_json, identity_of, read_record
+from shard.frozen import canonical_json, read_record
+from shard.job import Holdout, Job, Options, TokenizerSpec, Unit, identity_of
 from shard.records import ShardRecord, UnitSource, directory_record, matches, read_directory, read_shard
 from tests.support.jobs import BYTES_SPEC, make_job, write_job
 

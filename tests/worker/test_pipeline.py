@@ -366,7 +366,8 @@ def test_a_full_disk_at_any_moment(corpus_dir: Path, tmp_path: Path, monkeypatch
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from shard.job import Job, read_record
+from shard.frozen import read_record
+from shard.job import Job
 from tests.support.worker import commit, workplace
 at, calls = int(sys.argv[2]), 0
 def counted(call):

@@ -180,7 +180,8 @@ def test_a_read_only_file_system(job: Job) -> None:
 _HOLDER = """
 import sys, msgspec
 from pathlib import Path
-from shard.job import Job, read_record
+from shard.frozen import read_record
+from shard.job import Job
 from shard.store import open_store
 with open_store(read_record(Path(sys.argv[1]), Job)):
     print("open", flush=True)

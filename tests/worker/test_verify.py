@@ -17,7 +17,8 @@ import pytest
 
 from shard.errors import JobError
 from shard.formats.megatron import index_bytes, read_index
-from shard.job import Holdout, Job, Unit, canonical_json, identity_of
+from shard.frozen import canonical_json
+from shard.job import Holdout, Job, Unit, identity_of
 from shard.pipeline import Counters, Workplace, write_unit
 from shard.records import Split, read_directory, read_shard
 from shard.source.download import Scratch
