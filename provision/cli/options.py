@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from provision.catalog.types import DatasetSpec
+from provision.cli.hostsfile import hosts_option, slots_option
 from provision.cli.values import Rate, Seconds, Size
 from provision.plan import Policy
 from provision.prepare import Request
@@ -21,17 +22,8 @@ DEFAULT_PYTHON = "~/.shardfleet/venv/bin/python"
 
 
 _OPTIONS = (
-    click.option(
-        "--hosts",
-        "hosts_file",
-        type=click.Path(path_type=Path),
-        default=Path("hosts.txt"),
-        show_default=True,
-        help="One host a line: name and rank count.",
-    ),
-    click.option(
-        "--default-slots", type=click.IntRange(min=1), metavar="N", help="Rank count of hosts whose line has none."
-    ),
+    hosts_option,
+    slots_option,
     click.option(
         "--dataset",
         required=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from provision import __version__
+from provision.cli.hostsfile import hosts_option, slots_option
 from provision.errors import InputError, RemoteError, SignInError
 from provision.hosts import Host, read_hosts
 from provision.install.keys import PublicKey, read_public_key
@@ -24,15 +25,8 @@ from provision.ssh.resolve import Resolved
 
 
 @click.command()
-@click.option(
-    "--hosts",
-    "hosts_file",
-    type=click.Path(path_type=Path),
-    default=Path("hosts.txt"),
-    show_default=True,
-    help="One host a line: name and rank count.",
-)
-@click.option("--default-slots", type=click.IntRange(min=1), metavar="N", help="Rank count of lines that have none.")
+@hosts_option
+@slots_option
 @click.option("--check", is_flag=True, help="Show what would change on the hosts; change nothing.")
 @click.option("--verify", is_flag=True, help="Only run the smoke test on what is installed.")
 @click.option("--uninstall", is_flag=True, help="Remove what was installed; shards and jobs stay.")

@@ -5,21 +5,15 @@ from pathlib import Path
 
 import click
 
+from provision.cli.hostsfile import hosts_option, slots_option
 from provision.errors import InputError
 from provision.hosts import read_hosts
 from provision.inventory import Form, render_hosts
 
 
 @click.command()
-@click.option(
-    "--hosts",
-    "hosts_file",
-    type=click.Path(path_type=Path),
-    default=Path("hosts.txt"),
-    show_default=True,
-    help="One host a line: name and rank count.",
-)
-@click.option("--default-slots", type=click.IntRange(min=1), metavar="N", help="Rank count of lines that have none.")
+@hosts_option
+@slots_option
 @click.option(
     "--format",
     "form",
