@@ -70,6 +70,7 @@ def next_steps(
     now: float,
     *,
     busy: Collection[str] = (),
+    resting: Collection[str] = (),
     asked: Collection[str] = (),
     promised: Collection[int] = (),
     restarts: Mapping[str, int] = MappingProxyType({}),
@@ -80,6 +81,7 @@ def next_steps(
         state: what is known.
         now: of the clock that the state was folded with.
         busy: hosts for which something is under way.
+        resting: hosts that have just failed something, and are left alone for a moment.
         asked: hosts that have not answered a request about their share yet.
         promised: units that are on their way to a host.
         restarts: how often a host was started again since it last finished a unit.
@@ -87,10 +89,12 @@ def next_steps(
     engaged = set(busy)
     steps: list[Step] = []
     for host in state.hosts.values():
-        step = None if host.name in engaged else _first_aid(state, host, now, restarts.get(host.name, 0))
-        if step is not None:
+        step = _first_aid(state, host, now, restarts.get(host.name, 0))
+        # Whatever is under way for a host that is out of reach may take as long again.
+        if isinstance(step, Lose) or (step is not None and host.name not in busy and host.name not in resting):
             steps.append(step)
             engaged.add(host.name)
+    engaged.update(resting)
     engaged.update(asked)
     for give in _given_away(state, engaged, promised):
         steps.append(give)

@@ -85,19 +85,27 @@ class Tender:
         if self.stopping:
             self._unanswered.clear()
             return
-        resting = {name for name, until in self._rest_until.items() if now < until}
-        for name, (step, request) in self._unanswered.items():
-            if name not in self._under_way and name not in resting:
-                self._submit(name, step, self._request(self._hosts[name], request))
         self._forgive()
+        resting = {name for name, until in self._rest_until.items() if now < until}
         promised = {unit for step, _ in self._unanswered.values() if isinstance(step, Give) for unit in step.units}
-        busy, asked = self._under_way.keys() | resting, self._unanswered.keys()
-        for step in next_steps(self._state, now, busy=busy, asked=asked, promised=promised, restarts=self._restarts):
+        for step in next_steps(
+            self._state,
+            now,
+            busy=self._under_way.keys(),
+            resting=resting,
+            asked=self._unanswered.keys(),
+            promised=promised,
+            restarts=self._restarts,
+        ):
             if isinstance(step, Lose):
-                self._unanswered.pop(step.host, None)
+                self._give_up_on(step.host)
                 yield HostLost(host=step.host, reason=step.reason)
             else:
                 self._begin(step)
+        # After these: a host that cannot be reached must come to be lost, however often it is asked.
+        for name, (step, request) in self._unanswered.items():
+            if name not in self._under_way and name not in resting:
+                self._submit(name, step, self._request(self._hosts[name], request))
         if self._state.plan.policy.on_host_failure == "abort" and not self._aborting:
             yield from self._perhaps_abort()
 
@@ -118,7 +126,7 @@ class Tender:
             case Probe():
                 self._submit(step.host, step, self._probe(host))
             case Revive():
-                self._unanswered.pop(step.host, None)
+                self._give_up_on(step.host)
                 self._submit(step.host, step, self._revive(host))
             case Give():
                 units = tuple(self._state.plan.units[ordinal] for ordinal in step.units)
@@ -127,6 +135,12 @@ class Tender:
                 self._unanswered[step.host] = step, Release(number=number, bytes=step.bytes)
         if step.host in self._unanswered:
             self._submit(step.host, step, self._request(host, self._unanswered[step.host][1]))
+
+    def _give_up_on(self, name: str) -> None:
+        """Nothing more is asked of this host as it is; what it may have taken without our knowing is not its own."""
+        step, _ = self._unanswered.pop(name, (None, None))
+        if isinstance(step, Give):
+            self._state.hosts[name].gone.update(step.units)
 
     def _submit(self, name: str, step: Step, deed: Callable[[], tuple[int, ...]]) -> None:
         def outcome() -> _Outcome:
@@ -179,14 +193,14 @@ class Tender:
     def _taken_in(self, name: str, outcome: _Outcome, now: float) -> Iterator[AnyEvent | LogLine]:
         host = self._state.hosts[name]
         if outcome.error:
-            if isinstance(outcome.step, Probe | Revive):
-                host.unreachable = True
+            host.unreachable = True
             if name not in self._rest_until:
                 yield LogLine(None, outcome.error)  # it names the host
             self._rest_until[name] = now + (_RETURN_SECONDS if host.phase == "lost" else _AGAIN_SECONDS)
             return
         self._rest_until.pop(name, None)
-        self._unanswered.pop(name, None)
+        if isinstance(outcome.step, Give | Shift) and self._unanswered.pop(name, None) is None:
+            return  # given up on, meanwhile
         match outcome.step:
             case Revive(reason=reason):
                 self._restarts[name] += 1

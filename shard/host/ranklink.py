@@ -1,5 +1,6 @@
 """What a supervisor and a rank say to each other: JSON lines over a socket pair."""
 
+import os
 import socket
 import threading
 
@@ -76,6 +77,8 @@ class RankEnd:
     """The rank's end of the link. Sending is thread-safe; an error means that the supervisor is gone."""
 
     def __init__(self, descriptor: int) -> None:
+        # Or a process that the rank leaves behind would hide its end from the supervisor.
+        os.set_inheritable(descriptor, False)
         self._socket = socket.socket(fileno=descriptor)
         self._lines = self._socket.makefile("rb")
         self._lock = threading.Lock()

@@ -139,6 +139,8 @@ def test_a_host_that_does_not_answer_can_be_lost() -> None:
     finish(state, "beta", 60.0)
     state.hosts["alpha"].unreachable = True
     assert [type(step) for step in next_steps(state, 61.0, asked=HOSTS)] == [Lose]
+    assert [type(step) for step in next_steps(state, 61.0, asked=HOSTS, resting=HOSTS)] == [Lose]
+    assert [type(step) for step in next_steps(state, 61.0, asked=HOSTS, busy=HOSTS)] == [Lose]
 
 
 @pytest.mark.parametrize("policy", ["wait", "abort"])
