@@ -93,6 +93,7 @@ def test_a_power_cut(lean_fleet: Fleet, cluster: Cluster, undisturbed: Shards) -
     had = done_by(lean_fleet, "h3")
     cluster.kill("h3")
     running.wait_for(happened("host_lost", "h3"), timeout=60)
+    lean_fleet.slow(3.0)
     cluster.up()
     running.wait_for(lambda events: count(events, "host_started", "h3") > 1, timeout=60)
     lean_fleet.fast()
