@@ -24,6 +24,12 @@ def begin(fleet: Fleet, *args: str, units: int = 3) -> Running:
     return running
 
 
+def slower(fleet: Fleet) -> None:
+    """From now on, so that what moves takes longer than a host needs to come back."""
+    fleet.fast()
+    fleet.slow(4.0)
+
+
 def happened(kind: str, host: str | None = None) -> Callable[[list[Event]], bool]:
     return lambda events: count(events, kind, host) > 0
 
@@ -65,7 +71,7 @@ def test_a_host_that_comes_back(lean_fleet: Fleet, cluster: Cluster, undisturbed
     running = begin(lean_fleet)
     cluster["h2"].link(up=False)
     running.wait_for(happened("host_lost", "h2"), timeout=60)
-    lean_fleet.slow(3.0)
+    slower(lean_fleet)
     running.wait_for(happened("units_moved"))
     cluster["h2"].link(up=True)
     running.wait_for(lambda events: count(events, "host_started", "h2") > 1, timeout=60)
@@ -93,7 +99,7 @@ def test_a_power_cut(lean_fleet: Fleet, cluster: Cluster, undisturbed: Shards) -
     had = done_by(lean_fleet, "h3")
     cluster.kill("h3")
     running.wait_for(happened("host_lost", "h3"), timeout=60)
-    lean_fleet.slow(3.0)
+    slower(lean_fleet)
     cluster.up()
     running.wait_for(lambda events: count(events, "host_started", "h3") > 1, timeout=60)
     lean_fleet.fast()
