@@ -16,6 +16,8 @@ START_SECONDS = 30.0
 """What a host may take longer for its first word: an earlier start that has to end."""
 WORTH_SECONDS = 3.0
 """Work that a host will have begun within so long is left to it: to move it takes about as much."""
+AHEAD_SECONDS = 4.0
+"""How long before a host has nothing left it is given more."""
 _NAMED = 3
 """Hosts that a message names; the others it counts."""
 MOST_RESTARTS = 3
@@ -182,25 +184,27 @@ def _given_away(state: ClusterState, engaged: Collection[str], promised: Collect
 
 def _shifts(state: ClusterState, engaged: Collection[str]) -> list[Shift]:
     """For every host that is done, or nearly, the one that is furthest behind gives up what evens out their ends."""
-    # One that has nothing more to begin: what it is given now arrives when it has nothing left.
-    takers = [host for host in able(state) if host.name not in engaged and _has_begun_all(host)]
+    speeds = _speeds(state)
+    hosts = [host for host in able(state) if host.name not in engaged]
+    # What a host that is nearly done is given now arrives when it has nothing left.
+    takers = [host for host in hosts if not host.todo or _seconds_left(state, host, speeds) < AHEAD_SECONDS]
     if not takers:
         return []
-    speeds = _speeds(state)
-    takers = [host for host in takers if _bytes_of(state, host.todo) / speeds[host.name] < WORTH_SECONDS]
-    pending = {host.name: _pending_bytes(state, host) for host in able(state) if host.name not in engaged}
-    seconds = {name: _bytes_of(state, state.hosts[name].todo) / speeds[name] for name in pending if pending[name] > 0}
+    names = {host.name for host in takers}
+    pending = {host.name: _pending_bytes(state, host) for host in hosts if host.name not in names}
+    seconds = {name: _seconds_left(state, state.hosts[name], speeds) for name in pending if pending[name] > 0}
     donors = sorted(seconds, key=lambda name: (-seconds[name], name))
     shifts = []
     for taker, donor in zip(takers, donors, strict=False):
-        if seconds[donor] > WORTH_SECONDS:
+        if seconds[donor] > AHEAD_SECONDS + WORTH_SECONDS:
             ours, theirs = speeds[taker.name], speeds[donor]
             shifts.append(Shift(donor, max(1, int(pending[donor] * ours / (ours + theirs)))))
     return shifts
 
 
-def _has_begun_all(host: HostState) -> bool:
-    return host.phase == "idle" or (host.progress is not None and host.progress.pending == 0)
+def _seconds_left(state: ClusterState, host: HostState, speeds: Mapping[str, float]) -> float:
+    """Until it is through with its share, about."""
+    return _bytes_of(state, host.todo) / speeds[host.name]
 
 
 def _pending_bytes(state: ClusterState, host: HostState) -> float:

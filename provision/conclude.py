@@ -17,17 +17,22 @@ from shard.manifest import MANIFEST_FILE
 
 def conclude(run: RunDirectory, state: ClusterState, answers: Answers, *, stopped: bool, as_json: bool) -> int:
     """Say how a run has ended, as text or as the `run_done` object. Returns its exit code."""
-    gathered = gather(run, state.plan, without=answers.silent.keys())
-    take_in(state, gathered)
+    notes: list[str] = []
+    complete = False
+    cut_short = stopped and not state.complete
+    if not cut_short:  # who stops a run wants it to end, and starts it again before anybody needs its records
+        gathered = gather(run, state.plan, without=answers.silent.keys())
+        take_in(state, gathered)
+        brought, told = bring_for_run(run, state.plan, gathered)
+        complete = state.complete and gathered.complete and brought
+        notes = [*gathered.notes, *told]
     state.lose(answers.quiet)
     reason = run.aborted.read_text().strip() if run.aborted.exists() else ""
-    brought, notes = bring_for_run(run, state.plan, gathered)
-    complete = state.complete and gathered.complete and brought
     code = exit_code(answers, complete=complete, stopped=stopped, reason=reason)
-    notes = [*gathered.notes, *notes]
     if as_json:
+        manifest = None if cut_short else str(run.path / MANIFEST_FILE)
         facts = run_done(state, exit_code=code, left=answers.left, unproven=answers.unproven)
-        last = json.dumps({**facts, "reason": reason, "notes": notes, "manifest": str(run.path / MANIFEST_FILE)})
+        last = json.dumps({**facts, "reason": reason, "notes": notes, "manifest": manifest})
     else:
         console = Console()
         with console.capture() as capture:

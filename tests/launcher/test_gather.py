@@ -384,10 +384,12 @@ def test_reason_of_an_abort_decides_the_exit_code(
     cluster.run.aborted.write_text(text)
     answers = Answers({}, {}, frozenset({FIRST, SECOND}))
     state = ClusterState(cluster.plan)
+    take_in(state, cluster.gather())
     assert conclude(cluster.run, state, answers, stopped=True, as_json=True) == code
     last = json.loads(capsys.readouterr().out)
     assert (last["exit_code"], last["reason"]) == (code, text.strip())
     assert last["units_committed"] == len(cluster.units(FIRST))
+    assert last["manifest"] is None
 
 
 def test_incomplete_run_brings_no_holdout(cluster: Cluster, tmp_path: Path) -> None:
