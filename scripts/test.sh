@@ -18,4 +18,4 @@ mypy
 say "tests"
 # Most tests wait for hosts: a few at once take half the time. A file stays together, with what its tests share; in order,
 # so that the longest do not come last.
-python -m pytest --numprocesses "${SHARDFLEET_TEST_PROCESSES:-4}" --dist loadfile --no-loadscope-reorder "$@"
+python -m pytest --numprocesses "${SHARDFLEET_TEST_PROCESSES:-3}" --dist loadfile --no-loadscope-reorder "$@"
