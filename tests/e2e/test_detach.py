@@ -173,7 +173,8 @@ def test_who_is_attached_only_looks(pair_fleet: Fleet) -> None:
     until(lambda: "Ctrl+C detaches" in leaving.text, lambda: leaving.text)
     leaving.type(b"\x03")
     assert leaving.wait(timeout=10) == 0
-    assert "detached: the run goes on; 'shardfleet attach" in leaving.text
+    # What a terminal shows is copied a moment later.
+    until(lambda: "detached: the run goes on; 'shardfleet attach" in leaving.text, lambda: leaving.text)
     until(lambda: len(followers(fleet)) == 2, lambda: followers(fleet), timeout=5)
     assert len(fleet.supervisors()) == 2
     assert staying.process.poll() is None
