@@ -1,6 +1,7 @@
 """Jobs over real files, as the launcher would plan them, for tests of the worker."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from tests.support.text import data_directory, real_documents
 BYTES_SPEC = TokenizerSpec(
     name="bytes", kind="bytes", vocab_size=257, eod_id=256, sha256=hashlib.sha256(b"").hexdigest()
 )
+
+RUN_ID = f"test-run-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+"""Its own in every process that runs tests at the same time: a supervisor ends what else carries its run's cookie."""
 
 QUICK = Options(progress_seconds=0.2, retry_seconds=60.0, stall_seconds=10.0, grace_seconds=1.0)
 """Options of a test that does not want to wait."""
@@ -134,7 +138,7 @@ def make_job(
     tokenizer: TokenizerSpec = BYTES_SPEC,
     holdout: Holdout | None = None,
     options: Options = QUICK,
-    run_id: str = "test-run",
+    run_id: str = RUN_ID,
     host: str = "localhost",
     ranks: int = 1,
     overwrite: bool = False,

@@ -27,7 +27,7 @@ from shard.progress import (
     encode,
 )
 from tests.support.hub import RunningHub, running_hub
-from tests.support.jobs import hub_dataset, hub_units, make_job, write_corpus, write_job
+from tests.support.jobs import RUN_ID, hub_dataset, hub_units, make_job, write_corpus, write_job
 from tests.support.supervisors import PATIENCE, kill, wait_until
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 ALONE = Options(
     progress_seconds=0.2, grace_seconds=1.0, retry_seconds=600.0, stall_seconds=2.0, on_disconnect="continue"
 )
-STARTED = HostStarted(host="localhost", run_id="test-run", pid=1, ranks=1, units=4)
+STARTED = HostStarted(host="localhost", run_id=RUN_ID, pid=1, ranks=1, units=4)
 DONE = HostDone(host="localhost", outcome="complete", units_done=4, units=4, quarantined=[])
 
 

@@ -17,7 +17,7 @@ from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreE
 from shard.job import Holdout, Job
 from shard.records import read_directory
 from shard.store import committed, directories_of, open_store, remove_unfinished
-from tests.support.jobs import make_job
+from tests.support.jobs import RUN_ID, make_job
 from tests.support.worker import write_all
 
 
@@ -209,7 +209,7 @@ def test_a_second_run_is_refused(job: Job, tmp_path: Path) -> None:
         other = replace(job, run_id="another-run")
         for overwrite in (False, True):
             with (
-                pytest.raises(DirectoryInUseError, match=r"run test-run is writing there.*shardfleet abort test-run"),
+                pytest.raises(DirectoryInUseError, match=rf"run {RUN_ID} is writing there.*shardfleet abort {RUN_ID}"),
                 open_store(replace(other, overwrite=overwrite)),
             ):
                 pass

@@ -29,7 +29,7 @@ from shard.progress import (
 )
 from shard.store import directories_of
 from tests.support.hub import RunningHub, running_hub
-from tests.support.jobs import QUICK, hub_dataset, hub_units, json_spec, make_job, write_corpus, write_job
+from tests.support.jobs import QUICK, RUN_ID, hub_dataset, hub_units, json_spec, make_job, write_corpus, write_job
 from tests.support.supervisors import Supervisor, kill, supervising, wait_until
 from tests.support.worker import write_all
 
@@ -165,7 +165,7 @@ def test_more_ranks_than_units(job: Job, tmp_path: Path) -> None:
     with supervising(write_job(one, tmp_path)) as supervisor:
         supervisor.end()
         assert supervisor.process.returncode == 0
-    assert len(list((tmp_path / "runs/test-run/localhost/log").iterdir())) == 1
+    assert len(list((tmp_path / f"runs/{RUN_ID}/localhost/log").iterdir())) == 1
 
 
 def test_a_slow_engine_is_said(tmp_path: Path, documents: list[str], small_tokenizer: Path) -> None:
@@ -468,7 +468,7 @@ def test_another_run_on_the_directories(hub: RunningHub, hub_job: Job, tmp_path:
             done = second.end()
             assert second.process.returncode == 2
             assert done is not None
-            assert "run test-run is writing there" in done.reason
+            assert f"run {RUN_ID} is writing there" in done.reason
         hub.clear()
         first.hang_up()
         assert first.end() is not None
