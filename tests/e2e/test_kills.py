@@ -73,7 +73,8 @@ def test_kills_at_random_moments(
     killed: Counter[str] = Counter()
     starts = 0
     with running_fleet(tmp_path, many_files, {"alpha": 2, "beta": 2}) as fleet:
-        fleet.slow(0.4)
+        # A unit takes two answers: four ranks do 1.3 units a second, and the kills take less than half a minute.
+        fleet.slow(1.5)
         kept = Kept(fleet)
         while schedule:
             running = fleet.start("--fetch", ("stream", "download")[starts % 2])
@@ -84,7 +85,7 @@ def test_kills_at_random_moments(
                 if schedule[0] != "launcher" and not _working(fleet, running):
                     kept.look()
                     continue
-                kept.look_for(chance.uniform(0, 6) if schedule[0] == "launcher" else chance.uniform(0.05, 0.9))
+                kept.look_for(chance.uniform(0, 3) if schedule[0] == "launcher" else chance.uniform(0.05, 0.9))
                 if _kill(fleet, running, schedule[0], chance):
                     killed[schedule.pop(0)] += 1
             if schedule:

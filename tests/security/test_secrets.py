@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -75,6 +76,11 @@ def content(file: Path) -> bytes:
         return b""
 
 
+def content_address(fleet: Fleet) -> str:
+    """What every location of this fleet's Hub holds and no process of another one's."""
+    return f":{urlsplit(fleet.hub.endpoint).port}/cdn/"
+
+
 def job_directories(fleet: Fleet) -> list[Path]:
     """Of the one run, on every host."""
     return sorted(home / ".shardfleet" / "runs" / fleet.run_id / name for name, home in fleet.homes.items())
@@ -96,7 +102,9 @@ def check_while_on(fleet: Fleet, tmp_path: Path) -> None:
         assert mode_of(path) == 0o600
         above = [place for place in path.parents if ".shardfleet" in place.parts]
         assert [oct(mode_of(place)) for place in above] == ["0o700"] * 4
-    for text in (SECRET, SIGNATURE):
+    place = content_address(fleet)
+    assert all(place.encode() in content(path) for path in locations)
+    for text in (SECRET, place):
         assert holders(text, "cmdline") == []
         assert holders(text, "environ") == []
 
@@ -106,6 +114,7 @@ def check_afterwards(fleet: Fleet, tmp_path: Path) -> None:
     fleet.wait_until_quiet()
     for text in (SECRET, SIGNATURE, "/cdn/"):
         assert files_with(text, tmp_path) == []
+    for text in (SECRET, content_address(fleet)):
         assert holders(text, "environ") == holders(text, "cmdline") == []
 
 
