@@ -33,7 +33,7 @@ def write_corpus(directory: Path, *, megabytes: int, files: int, data: Path | No
         data: Parquet files with a column `text` to take documents from; None for what this machine has.
         seed: another seed gives other documents.
     """
-    halves = _halves(_real_documents(data))
+    halves = _halves(real_documents(data))
     random = np.random.default_rng(seed)
     groups = chain.from_iterable(_groups(halves, random))
     directory.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,8 @@ def write_one_document(directory: Path, files: int) -> None:
     (directory / "corpus.json").write_text(json.dumps({"documents": files, "text_bytes": 10 * files}))
 
 
-def _real_documents(data: Path | None) -> list[str]:
+def real_documents(data: Path | None) -> list[str]:
+    """What corpora are made from: documents of `data`, else of the shared test data, else of the standard library."""
     if data is None and (shared := data_directory()) is not None:
         data = shared / "fineweb-sample"
     if data is None:

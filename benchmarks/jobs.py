@@ -4,6 +4,7 @@ python -m benchmarks.jobs DIRECTORY CORPUS --ranks 1 [--endpoint URL --repo owne
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from shard.job import Holdout, Options, TokenizerSpec
@@ -23,7 +24,7 @@ def write_benchmark_job(
         tokenizer=spec,
         holdout=Holdout(),
         options=Options(),
-        run_id="benchmark",
+        run_id=f"benchmark-{os.getpid()}",  # its own: a supervisor ends what else carries the cookie of its run
         ranks=ranks,
     )
     write_job(job, directory, tokenizer_directory)

@@ -5,15 +5,19 @@ of the process which forked it.
 """
 
 import os
+import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.tree import Patience, Watch, adopting_orphans, children, descendants, kill
+
 ROOT = Path(__file__).resolve().parents[1]
+_LEFTOVER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,11 @@ class Command:
     arguments: tuple[str, ...]
     """Of the Python interpreter."""
     cores: frozenset[int]
+    python: str = sys.executable
+    environment: Mapping[str, str] | None = None
+    """None for this process's."""
+    directory: Path = ROOT
+    """To run in."""
 
 
 @dataclass(frozen=True)
@@ -34,39 +43,80 @@ class Usage:
     """User and system, descendants included."""
     peak_bytes: int
     """Resident memory of the largest single process, descendants included."""
+    tree_bytes: int
+    """Memory of all of them together, what they share counted once, when it was largest; sampled."""
 
 
 class BenchmarkError(Exception):
     """A process that was to be measured failed."""
 
 
-def measure(commands: Sequence[Command], log: Path) -> Usage:
-    """Run processes at the same time and wait for them. Raises BenchmarkError, naming the log, when one fails."""
-    with log.open("wb") as output:
+class HungError(BenchmarkError):
+    """Processes that were to be measured did not end and were killed."""
+
+
+def measure(commands: Sequence[Command], log: Path, patience: Patience | None = None) -> Usage:
+    """Run processes at the same time and wait for them; nothing of theirs is alive afterwards.
+
+    All children that this process gets meanwhile are taken to be theirs: no other thread may start one.
+
+    Raises:
+        HungError: past `patience`.
+        BenchmarkError: naming the log, when one fails.
+    """
+    others = frozenset(children(os.getpid()))
+    with log.open("wb") as output, adopting_orphans():
         started = time.monotonic()
         processes = [_start(command, output.fileno()) for command in commands]
+        watch = Watch(others, patience)
+        watch.start()
         ends = [os.wait4(process.pid, 0) for process in processes]
         seconds = time.monotonic() - started
+        watch.stop()
+        left = _sweep(others)
     for process, (_, status, _) in zip(processes, ends, strict=True):
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.stdin is not None:
             process.stdin.close()
+    if watch.hung:
+        raise HungError(watch.hung)
+    for process in processes:
         if process.returncode != 0:
             raise BenchmarkError(f"{process.args!r} ended with {process.returncode}; its output is in {log}")
-    usages = [usage for _, _, usage in ends]
+    usages = [usage for _, _, usage in ends] + left
     return Usage(
         seconds=seconds,
         cpu_seconds=sum(usage.ru_utime + usage.ru_stime for usage in usages),
         # wait4 gives the maximum over the process and the descendants it has waited for, in KiB.
         peak_bytes=max(usage.ru_maxrss for usage in usages) * 1024,
+        tree_bytes=watch.peak_bytes,
     )
 
 
-def run_quietly(*arguments: str) -> None:
-    """Run the interpreter for something that is not measured. Raises BenchmarkError with its output."""
+def _sweep(others: frozenset[int]) -> list[resource.struct_rusage]:
+    """Wait for what a run has left behind, a fork server for example, and kill it when it does not end by itself."""
+    usages = []
+    deadline = time.monotonic() + _LEFTOVER_SECONDS
+    while left := children(os.getpid()) - others:
+        if time.monotonic() > deadline:
+            kill(descendants(left))
+        for pid in left:
+            ended, _, usage = os.wait4(pid, os.WNOHANG)
+            if ended:
+                usages.append(usage)
+        time.sleep(0.01)
+    return usages
+
+
+def run_quietly(*arguments: str) -> str:
+    """Run the interpreter for something that is not timed here; returns what it prints.
+
+    Raises BenchmarkError with its errors.
+    """
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         raise BenchmarkError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
 
 
 @contextmanager
@@ -111,6 +161,14 @@ def pinned(cores: frozenset[int]) -> Iterator[None]:
 def _start(command: Command, output: int) -> "subprocess.Popen[bytes]":
     with pinned(command.cores):
         # Standard input stays open: a supervisor stops when it ends.
-        return subprocess.Popen(
-            [sys.executable, *command.arguments], cwd=ROOT, stdin=subprocess.PIPE, stdout=output, stderr=output
-        )
+        try:
+            return subprocess.Popen(
+                [command.python, *command.arguments],
+                cwd=command.directory,
+                env=command.environment,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+            )
+        except OSError as error:
+            raise BenchmarkError(f"{command.python}: {error.strerror}") from error

@@ -8,166 +8,155 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import sys
 import tempfile
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.contenders import CONTENDERS, PEAK_MOST_BYTES, TARGETS, Contender, Setting, Target, Task
-from benchmarks.measure import BenchmarkError, Usage, measure, serving
-from benchmarks.workspace import Workspace
+from benchmarks import report
+from benchmarks.contenders import CONTENDERS, FILES, Contender, Setting, Task
+from benchmarks.counts import Count
+from benchmarks.measure import BenchmarkError, HungError, Usage, measure, pinned, run_quietly, serving
+from benchmarks.measured import Measured
+from benchmarks.others import PEERS, TOKENIZER
+from benchmarks.tree import Patience
+from benchmarks.workspace import Truth, Workspace
 
 _LEAST_MEGABYTES = 100
+_SLOW_RATE = 20e6
+"""Bytes of text per second; what is slower takes fewer rounds."""
+_SLOWEST_RATE = 1e6
+"""What is slower than this is taken to hang, and so is what uses no processor for so long:"""
+_IDLE_SECONDS = 30.0
+_STARTUP_PATIENCE = Patience(120.0, _IDLE_SECONDS)
+COLD = "cold"
+"""The name that stands for encoding alone."""
 
 
-@dataclass
-class Measured:
-    """All runs of one contender."""
-
-    contender: Contender
-    text_bytes: int
-    full: Task
-    empty: Task
-    runs: list[Usage] = field(default_factory=list)
-    startups: list[Usage] = field(default_factory=list)
-    tokens: int = 0
-
-    @property
-    def startup_seconds(self) -> float:
-        return statistics.median(usage.seconds for usage in self.startups)
-
-    @property
-    def rates(self) -> list[float]:
-        """Text bytes per second of every run, without the time that the same takes over nothing."""
-        return [self.text_bytes / (usage.seconds - self.startup_seconds) for usage in self.runs]
-
-    @property
-    def cpu_rates(self) -> list[float]:
-        """The same by processor time: what others do on the machine, and waiting, do not count."""
-        startup = statistics.median(usage.cpu_seconds for usage in self.startups)
-        return [self.text_bytes / (usage.cpu_seconds - startup) for usage in self.runs]
-
-    @property
-    def whole_rates(self) -> list[float]:
-        """Text bytes per second of every run, from the first process's start to the last one's end."""
-        return [self.text_bytes / usage.seconds for usage in self.runs]
-
-    @property
-    def peak_bytes(self) -> int:
-        return max(usage.peak_bytes for usage in self.runs)
-
-
-def run(names: list[str], setting: Setting, rounds: int, console: Console) -> dict[str, Measured]:
-    """Prepare all, then measure in turns: what disturbs the machine disturbs all alike."""
+def prepare(names: list[str], setting: Setting, truth: Truth | None, console: Console) -> dict[str, Measured]:
+    """Corpora, jobs and inputs of all contenders."""
     measured: dict[str, Measured] = {}
     for name in names:
-        contender = CONTENDERS[name]
-        with console.status(f"preparing {name}"):
-            corpus = contender.corpus(setting)
-            measured[name] = Measured(
-                contender,
-                corpus.text_bytes,
-                contender.task(setting, corpus),
-                contender.task(setting, setting.workspace.nothing(contender.startup_files)),
-            )
+        contender = CONTENDERS.get(name) or PEERS[name].contender
+        try:
+            with console.status(f"preparing {name}"):
+                corpus = contender.corpus(setting)
+                full = contender.task(setting, corpus)
+                empty = contender.task(setting, setting.workspace.nothing(contender.startup_files))
+        except BenchmarkError as error:
+            if contender.kind != "peer":
+                raise
+            console.print(f"{name}: left out: {error}", highlight=False, soft_wrap=True, markup=False)
+            continue
+        known = truth is not None and contender.megabytes is None and full.format is not None
+        count = Count(truth.documents, truth.tokens, truth.id_sum) if truth is not None and known else None
+        measured[name] = one = Measured(contender, corpus.text_bytes, full, empty, count)
+        # Its files are read, its modules compiled. Should it fail, it will again where that is told.
+        with console.status(f"a first run of {name}, not measured"), suppress(BenchmarkError):
+            _run_once(one.empty, setting.workspace.directory / "log", _STARTUP_PATIENCE)
+    return measured
+
+
+def run(measured: dict[str, Measured], setting: Setting, rounds: int, slow_rounds: int, console: Console) -> None:
+    """Measure in turns: what disturbs the machine disturbs all alike."""
+    names = list(measured)
     for number in range(rounds):
         # Another goes first in every round.
         for name in names[number % len(names) :] + names[: number % len(names)]:
             one = measured[name]
-            if one.contender.rounds is not None and number >= one.contender.rounds:
+            slow = one.contender.kind == "peer" and any(rate < _SLOW_RATE for rate in one.whole_rates.values())
+            if number >= (slow_rounds if slow else one.contender.rounds or rounds):
                 continue
             with console.status(f"round {number + 1} of {rounds}: {name}"):
-                one.startups.append(_run_once(one.empty, setting.workspace))
-                one.runs.append(_run_once(one.full, setting.workspace))
-                one.tokens = sum(_tokens(job) for job in one.full.jobs)
-    return measured
+                _measure_round(one, number, setting.workspace)
 
 
-def _run_once(task: Task, workspace: Workspace) -> Usage:
-    for job in task.jobs:
-        shutil.rmtree(job / "out", ignore_errors=True)
+def _measure_round(one: Measured, number: int, workspace: Workspace) -> None:
+    """A run over nothing, a run over the corpus, and a count. A failure of a contender of others is noted."""
+    peer = one.contender.kind == "peer"
+    patience = Patience(60 + one.text_bytes / _SLOWEST_RATE, _IDLE_SECONDS)
+    log = workspace.directory / (f"log-{one.contender.name}" if peer else "log")
+    for task, usages, where, limit in (
+        (one.empty, one.startups, " over one document", _STARTUP_PATIENCE),
+        (one.full, one.runs, "", patience),
+    ):
+        try:
+            usages[number] = _run_once(task, log, limit if peer else None)
+        except BenchmarkError as error:
+            if not peer:
+                raise
+            what = f"hung ({error})" if isinstance(error, HungError) else f"failed, see {log}"
+            one.failures.append(f"{what}{where} in round {number + 1}")
+    if number in one.runs and one.full.format is not None and one.full.output is not None:
+        counted = json.loads(run_quietly("-m", "benchmarks.counts", one.full.format, str(one.full.output)))
+        one.output_bytes = counted.pop("bytes")
+        one.counts[number] = Count(**counted)
+    _empty(one.full)
+
+
+def _run_once(task: Task, log: Path, patience: Patience | None) -> Usage:
+    _empty(task)
     # What an earlier run has left to write is not this one's to wait for.
     os.sync()
-    return measure(task.commands, workspace.directory / "log")
+    return measure(task.commands, log, patience)
 
 
-def _tokens(job: Path) -> int:
-    progress = json.loads((job / "job" / "progress.json").read_text())
-    return int(progress["tokens"])
+def _empty(task: Task) -> None:
+    for directory in (task.output, task.home):
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
 
 
-def ratios(target: Target, measured: dict[str, Measured]) -> dict[str, list[float]]:
-    """One ratio a round, of runs that were made one after the other; and by processor time."""
-    above, below = measured[target.above], measured[target.below]
-    if target.of == "peak":
-        return {"ratios": [above.peak_bytes / below.peak_bytes]}
-    return {
-        "ratios": [a / b for a, b in zip(above.rates, below.rates, strict=True)],
-        "cpu_ratios": [a / b for a, b in zip(above.cpu_rates, below.cpu_rates, strict=True)],
-    }
+def _truth(workspace: Workspace, megabytes: int, console: Console) -> Truth | None:
+    """What is in the corpus, told; None where its tokens cannot be counted."""
+    with console.status("making and counting the corpus"):
+        corpus = workspace.corpus(megabytes, FILES)
+        try:
+            truth = workspace.truth(corpus)
+        except BenchmarkError as error:
+            console.print(f"tokens are not checked: {error}", highlight=False, soft_wrap=True, markup=False)
+            return None
+    console.print(report.facts(truth, corpus.text_bytes), highlight=False, soft_wrap=True)
+    return truth
 
 
-def table(measured: dict[str, Measured]) -> Table:
-    shown = Table(title="MB/s of text: median (least to most)")
-    for column in ("", "MB/s", "by CPU", "whole", "Mtok/s", "start s", "peak MB"):
-        shown.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for name, one in measured.items():
-        rates = [rate / 1e6 for rate in one.rates]
-        tokens = one.tokens / one.text_bytes * statistics.median(rates)
-        shown.add_row(
-            name,
-            f"{statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})",
-            f"{statistics.median(one.cpu_rates) / 1e6:.0f}",
-            f"{statistics.median(one.whole_rates) / 1e6:.0f}",
-            f"{tokens:.1f}" if one.tokens else "",
-            f"{one.startup_seconds:.2f}",
-            f"{one.peak_bytes / 1e6:.0f}",
-        )
-    return shown
+def cold(setting: Setting, rounds: int) -> list[dict[str, Any]]:
+    """Encoding alone in fresh processes, on the first core."""
+    workspace = setting.workspace
+    job = workspace.job(workspace.nothing(1), ranks=1, tokenizer=setting.tokenizer, name=COLD) / "job"
+    data = () if workspace.data is None else ("--data", str(workspace.data))
+    with pinned(frozenset(setting.cores[:1])):
+        return [json.loads(run_quietly("-m", "benchmarks.cold", str(job), *data)) for _ in range(rounds)]
 
 
-def verdicts(measured: dict[str, Measured]) -> list[dict[str, Any]]:
-    """Every target that can be judged from what was measured."""
-    found: list[dict[str, Any]] = []
-    for target in TARGETS:
-        if target.above in measured and target.below in measured:
-            values = ratios(target, measured)
-            median = statistics.median(values["ratios"])
-            met = (target.least is None or median >= target.least) and (target.most is None or median <= target.most)
-            judged = target.least is not None or target.most is not None
-            found.append(asdict(target) | values | {"median": median, "met": met if judged else None})
-    ranks = {name: one.peak_bytes for name, one in measured.items() if one.full.jobs}
-    if ranks:
-        largest = max(ranks, key=lambda name: ranks[name])
-        found.append(
-            {"above": largest, "of": "peak bytes", "most": PEAK_MOST_BYTES, "median": ranks[largest]}
-            | {"met": ranks[largest] < PEAK_MOST_BYTES}
-        )
-    return found
-
-
-def _said(verdict: dict[str, Any]) -> str:
-    mark = {True: "met", False: "MISSED", None: "for comparison"}[verdict["met"]]
-    if verdict["of"] == "peak bytes":
-        peak, most = verdict["median"] / 1e6, verdict["most"] / 1e6
-        return f"{mark}: peak memory of {verdict['above']}: {peak:.0f} MB, to be below {most:.0f}"
-    if verdict["of"] == "peak":
-        return (
-            f"{mark}: peak memory of {verdict['above']} / {verdict['below']}: {verdict['median']:.2f}, "
-            f"to be at most {verdict['most']}"
-        )
-    values = verdict["ratios"]
-    said = f"{mark}: {verdict['above']} / {verdict['below']}: {verdict['median']:.2f}"
-    said += f" ({min(values):.2f} to {max(values):.2f}; by CPU {statistics.median(verdict['cpu_ratios']):.2f})"
-    return said if verdict["least"] is None else f"{said}, to be at least {verdict['least']}"
+def chosen(given: list[str], workspace: Workspace, tokenizer: str, cores: int, console: Console) -> list[str]:
+    """The contenders to run: ours by default, `peers` for all of others, without those that cannot run here."""
+    wanted = set(given) or {*CONTENDERS, COLD}
+    if "peers" in wanted:
+        wanted |= set(PEERS)
+    if wanted & set(PEERS):
+        wanted.add("rank2")  # what they are compared with
+    names = [name for name in (*CONTENDERS, *PEERS, COLD) if name in wanted]
+    for name in names.copy():
+        contender: Contender | None = CONTENDERS.get(name) or (PEERS[name].contender if name in PEERS else None)
+        why = None
+        if contender is not None and contender.cores > cores:
+            why = f"needs {contender.cores} cores; this machine offers {cores}"
+        elif name in PEERS and tokenizer != TOKENIZER:
+            why = f"runs with --tokenizer {TOKENIZER} only"
+        elif name in PEERS and not (workspace.environment(name) / "installed").exists():
+            why = f"not installed; benchmarks/peers.sh --work {workspace.directory} {name}"
+        if why is not None:
+            console.print(f"{name}: {why}", highlight=False, soft_wrap=True)
+            names.remove(name)
+    return names
 
 
 def _machine(cores: tuple[int, ...]) -> dict[str, Any]:
@@ -182,62 +171,79 @@ def _machine(cores: tuple[int, ...]) -> dict[str, Any]:
     return {"cpu": model, "cores": len(cores), "python": platform.python_version(), "load": os.getloadavg()}
 
 
-def main() -> None:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CONTENDERS)}; default all")
+    known = [*CONTENDERS, COLD, "peers", *PEERS]
+    ours = "default all up to `cold`; `peers` stands for those after it"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; {ours}")
     parser.add_argument("--mb", type=int, default=800, help="millions of bytes of text (default 800)")
     parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
+    parser.add_argument(
+        "--slow-runs", type=int, default=2, help="rounds of a peer slower than 20 MB/s, if fewer (default 2)"
+    )
     parser.add_argument("--data", type=Path, help="directory of Parquet files with real documents in a column 'text'")
-    parser.add_argument("--tokenizer", default="r50k_base", help="a tiktoken name, or bytes (default r50k_base)")
+    parser.add_argument("--tokenizer", default=TOKENIZER, help="a tiktoken name, or bytes (default r50k_base)")
     parser.add_argument("--json", type=Path, help="write all measurements there")
     parser.add_argument(
         "--work",
         type=Path,
         default=Path(tempfile.gettempdir()) / "shardfleet-benchmarks",
-        help="directory for corpora, which are kept, and shards (default %(default)s)",
+        help="directory for corpora and peers, which are kept, and shards (default %(default)s)",
     )
     options = parser.parse_args()
-    if unknown := sorted(set(options.names) - set(CONTENDERS)):
-        parser.error(f"{', '.join(unknown)}: not among {', '.join(CONTENDERS)}")
+    if unknown := sorted(set(options.names) - set(known)):
+        parser.error(f"{', '.join(unknown)}: not among {', '.join(known)}")
     if options.mb < _LEAST_MEGABYTES:
         parser.error(f"--mb {options.mb}: below {_LEAST_MEGABYTES} the start-up is most of what is measured")
+    return options
+
+
+def main() -> None:
+    options = _options()
     console = Console()
+    # Tables are as wide as they are, in a file too.
+    console.width = max(console.width, 132)
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    names = [name for name in CONTENDERS if not options.names or name in options.names]
-    for name in [name for name in names if CONTENDERS[name].cores > len(cores)]:
-        console.print(f"{name} needs {CONTENDERS[name].cores} cores; this machine offers {len(cores)}")
-        names.remove(name)
     workspace = Workspace(options.work.absolute(), options.data.absolute() if options.data else None)
     workspace.hub_root.mkdir(parents=True, exist_ok=True)
+    names = chosen(options.names, workspace, options.tokenizer, len(cores), console)
+    truth, encoding, measured = None, [], {}
     try:
         with ExitStack() as stack:
+            if options.tokenizer == TOKENIZER:
+                truth = _truth(workspace, options.mb, console)
             endpoint = None
-            if any(CONTENDERS[name].hub for name in names):
+            if any(name in CONTENDERS and CONTENDERS[name].hub for name in names):
                 endpoint = stack.enter_context(serving(workspace.hub_root, frozenset({cores[1]})))
             setting = Setting(workspace, cores, options.mb, options.tokenizer, endpoint)
-            measured = run(names, setting, options.runs, console)
+            if COLD in names:
+                with console.status("encoding alone"):
+                    encoding = cold(setting, options.runs)
+                console.print(report.cold_said(encoding), highlight=False, soft_wrap=True)
+            measured = prepare([name for name in names if name != COLD], setting, truth, console)
+            run(measured, setting, options.runs, options.slow_runs, console)
     except BenchmarkError as error:
         sys.exit(f"benchmarks: {error}")
     finally:
         shutil.rmtree(workspace.directory / "jobs", ignore_errors=True)
-    found = verdicts(measured)
-    console.print(table(measured))
+    found = report.verdicts(measured)
+    if measured:
+        console.print(report.speed_table(measured))
+    for line in report.output_lines(measured):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     for verdict in found:
-        console.print(_said(verdict), highlight=False)
+        console.print(report.verdict_said(verdict, measured), highlight=False, soft_wrap=True)
     if options.json is not None:
-        contenders = {
-            name: {
-                "what": one.contender.what,
-                "text_bytes": one.text_bytes,
-                "tokens": one.tokens,
-                "rates": one.rates,
-                "runs": [asdict(usage) for usage in one.runs],
-                "startups": [asdict(usage) for usage in one.startups],
-            }
-            for name, one in measured.items()
+        written = {
+            "machine": _machine(cores),
+            "mb": options.mb,
+            "corpus": None if truth is None else asdict(truth),
+            "cold": encoding,
+            "contenders": {name: one.as_dict() for name, one in measured.items()},
+            "peers": {name: PEERS[name].as_dict() for name in measured if name in PEERS},
+            "targets": found,
         }
-        report = {"machine": _machine(cores), "mb": options.mb, "contenders": contenders, "targets": found}
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+        options.json.write_text(json.dumps(written, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,19 @@ from pathlib import Path
 from benchmarks.measure import run_quietly
 
 _OWNER = "bench"
+_TRUTH = "truth.json"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is in a corpus, and what its tokens must be; see truth.py."""
+
+    documents: int
+    distinct_documents: int
+    words: int
+    distinct_words: int
+    tokens: int
+    id_sum: int
 
 
 @dataclass(frozen=True)
@@ -61,13 +74,61 @@ class Workspace:
             run_quietly("-m", "benchmarks.corpus", str(directory), "--one-document", "--files", str(files))
         return Corpus(directory)
 
-    def job(self, corpus: Corpus, *, ranks: int, tokenizer: str, endpoint: str | None = None) -> Path:
+    @property
+    def ranks(self) -> Path:
+        """A cache directory of tiktoken with GPT-2's rank file. Raises BenchmarkError where that is not to be had."""
+        return self._vocabulary("ranks")
+
+    @property
+    def tokenizer_json(self) -> Path:
+        """GPT-2's tokenizer for Hugging Face's `tokenizers`. Raises BenchmarkError where it is not to be had."""
+        return self._vocabulary("tokenizer.json") / "tokenizer.json"
+
+    def truth(self, corpus: Corpus) -> Truth:
+        """Counted once for a corpus, with tiktoken. Raises BenchmarkError where GPT-2's rank file is not to be had."""
+        path = corpus.directory / _TRUTH
+        if not path.exists():
+            run_quietly("-m", "benchmarks.truth", str(corpus.directory), str(self.ranks))
+        return Truth(**json.loads(path.read_text()))
+
+    def inputs(self, corpus: Corpus, kind: str) -> list[str]:
+        """The files of a corpus as `parquet`, `jsonl` (one file) or `jsonl.gz`."""
+        if kind == "parquet":
+            return corpus.files
+        directory = self.directory / "inputs" / kind / corpus.directory.name
+        if not (directory / "done").exists():
+            run_quietly("-m", "benchmarks.inputs", str(corpus.directory), str(directory), kind)
+            (directory / "done").touch()
+        return sorted(str(path) for path in directory.glob(f"*.{kind}"))
+
+    def scratch(self, name: str) -> Path:
+        """An empty directory that is gone after the benchmark."""
+        directory = self.directory / "jobs" / name
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        return directory
+
+    def environment(self, peer: str) -> Path:
+        """Of a contender of others, made by peers.sh."""
+        return self.directory / "peers" / peer
+
+    def job(
+        self, corpus: Corpus, *, ranks: int, tokenizer: str, endpoint: str | None = None, name: str = "files"
+    ) -> Path:
         """A job over a corpus, from its files or from a Hub server. Returns the directory above job/ and out/."""
-        directory = self.directory / "jobs" / f"{corpus.directory.name}-{ranks}-{'hub' if endpoint else 'files'}"
+        directory = self.directory / "jobs" / f"{corpus.directory.name}-{ranks}-{'hub' if endpoint else name}"
         shutil.rmtree(directory, ignore_errors=True)
         hub = () if endpoint is None else ("--endpoint", endpoint, "--repo", corpus.repo)
         run_quietly(
             *("-m", "benchmarks.jobs", str(directory), str(corpus.directory)),
             *("--ranks", str(ranks), "--tokenizer", tokenizer, *hub),
         )
+        return directory
+
+    def _vocabulary(self, what: str) -> Path:
+        directory = self.directory / "vocabulary"
+        done = directory / f"{what}.done"
+        if not done.exists():
+            run_quietly("-m", "benchmarks.vocabulary", str(directory), what)
+            done.touch()
         return directory

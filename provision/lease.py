@@ -41,4 +41,4 @@ def _renew_over(channel: Channel, path: str, pause: float) -> None:
     """Renew over one connection for as long as it lasts: to open one costs ten times what it carries."""
     while True:
         channel.put(b"", path)
-        time.sleep(pause)
+        channel.rest(pause)

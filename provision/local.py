@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,9 @@ class LocalChannel:
                 if process.returncode is None:
                     _kill(process)
         return Completed(process.returncode if process.returncode >= 0 else -1, stdout, stderr)
+
+    def rest(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def close(self) -> None:
         """Nothing is held open."""

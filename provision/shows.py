@@ -1,6 +1,7 @@
 """The ways to show a run: a dashboard, lines, or events as JSON."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Literal, Protocol, TextIO
@@ -13,6 +14,8 @@ from provision.monitor import ClusterState
 Style = Literal["live", "plain", "json"]
 
 _DRAW_SECONDS = 0.5
+_DRAW_SHARE = 0.015
+"""Of a core that pictures may take: of many hosts on a tall terminal they come less often."""
 _PLAIN_SECONDS = 10.0
 
 
@@ -79,9 +82,8 @@ class _Json:
 class _Live:
     """A dashboard, redrawn in place."""
 
-    every = _DRAW_SECONDS
-
     def __init__(self, output: TextIO, stack: ExitStack, ctrl_c: str) -> None:
+        self.every = _DRAW_SECONDS
         self._output = output
         self._ctrl_c = ctrl_c
         self._live = stack.enter_context(live(Console(file=output)))
@@ -90,8 +92,10 @@ class _Live:
         """Drawn with the next picture."""
 
     def draw(self, state: ClusterState, elapsed: float) -> None:
+        began = time.thread_time()
         with _perhaps_unread(self._output):
             self._live.update(dashboard(state, elapsed, ctrl_c=self._ctrl_c), refresh=True)
+        self.every = max(_DRAW_SECONDS, (time.thread_time() - began) / _DRAW_SHARE)
 
 
 @contextmanager

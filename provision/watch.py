@@ -21,6 +21,9 @@ _TURN_SECONDS = 0.5
 _LAST_WORDS_SECONDS = 5.0
 """How long hosts that have ended may take to hang up."""
 _READ_BYTES = 1 << 16
+_GATHER_SECONDS = 0.05
+"""Between two reads while little comes: hundreds of hosts would wake the watcher for every line."""
+_LITTLE_BYTES = 1 << 13
 
 
 def watch(run: RunDirectory, descriptor: int, output: TextIO, style: Style) -> None:
@@ -89,3 +92,5 @@ def lines(descriptor: int) -> Iterator[str | None]:
                 if pending:
                     yield pending.decode(errors="replace")
                 return
+            if len(data) < _LITTLE_BYTES:
+                time.sleep(_GATHER_SECONDS)

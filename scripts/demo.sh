@@ -48,8 +48,8 @@ say "4. The run: ./run_all_hosts.sh  ('shardfleet launch' is steps 3 and 4 in on
 say "5. Every row exactly once, every byte as recorded"
 shardfleet verify "$demo/run"
 
-say "6. A document, decoded from the shards"
-python "$repository/scripts/show_document.py" "$demo/dataset_shard" "$demo/run/tokenizer"
+say "6. What the shards hold, and a document"
+shardfleet inspect "$demo/dataset_shard" --documents 1 --tokenizer "$(echo "$demo"/run/tokenizer/*)"
 
 say "Where everything is"
 cat <<EOF

@@ -18,7 +18,6 @@ from shard.host.supervisor import run_host
 from shard.host.survey import HubQuestion, survey
 from shard.job import Job
 from shard.progress import HostStarted, encode
-from shard.verify.stores import verify_job
 
 _job = click.option(
     "--job",
@@ -135,6 +134,9 @@ def discard_command(job_directory: Path) -> None:
 @_job
 def verify(job_directory: Path) -> None:
     """Read this host's shards again; print the report as JSON. Exit code 1 when something is wrong."""
+    # Here: it loads numpy, which would keep every other command waiting.
+    from shard.verify.stores import verify_job
+
     report = verify_job(_read_job(job_directory))
     _print(report)
     sys.exit(0 if report.ok else VerificationError.exit_code)

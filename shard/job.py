@@ -17,6 +17,8 @@ from shard.frozen import Record, canonical_json, require, stays_below
 FORMAT = "shardfleet"
 FORMAT_VERSION = 1
 
+MIN_BANDWIDTH = 10_000
+"""Bytes a second. A smaller limit is a unit that was left out: at this one a gigabyte takes a day."""
 MAX_RANKS = 1024
 """Ranks one host may run. More is a port or an address that slipped into the count."""
 
@@ -186,8 +188,10 @@ class Options(Record, frozen=True, kw_only=True):
     """How long one request to the Hub is retried before the attempt counts as failed."""
     stall_seconds: float = 30.0
     """A connection that brings no byte for so long is given up and tried again."""
-    spans_in_flight: int = 4
-    """Range requests under way at once, per rank."""
+    spans_in_flight: int = 16
+    """Range requests under way at once, per rank, at most; as many are used as bring something."""
+    max_bandwidth: int | None = None
+    """Bytes a second that a host takes in at most, all its ranks together; None for no limit."""
     grace_seconds: float = 5.0
     """Between SIGTERM and SIGKILL when stopping."""
     on_disconnect: Literal["stop", "continue"] = "stop"
@@ -203,6 +207,12 @@ class Options(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require(self.attempts >= 1, f"attempts {self.attempts} is less than 1")
         require(1 <= self.spans_in_flight <= 1024, f"spans_in_flight {self.spans_in_flight} is not from 1 to 1024")
+        limit = self.max_bandwidth
+        require(limit is None or limit >= MIN_BANDWIDTH, f"max_bandwidth {limit} is less than {MIN_BANDWIDTH} bytes/s")
+        require(
+            limit is None or self.fetch == "stream",
+            "max_bandwidth with fetch 'download': whole files are not downloaded at a limited rate; stream them",
+        )
         require(self.rank_restarts >= 0, f"rank_restarts {self.rank_restarts} is negative")
         for field in ("retry_seconds", "stall_seconds", "progress_seconds", "lease_seconds", "grace_seconds"):
             seconds = getattr(self, field)

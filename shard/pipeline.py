@@ -1,8 +1,10 @@
 """One unit: source → tokenizer → split → writer, each stage running ahead of the next."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from shard.batch import TextBatch, TokenBatch
 from shard.formats.payload import payload_of
@@ -10,6 +12,7 @@ from shard.job import Job, Unit
 from shard.overlap import RunAhead, stages
 from shard.records import ShardRecord, Split, UnitSource
 from shard.source.download import Scratch
+from shard.source.intake import Intake
 from shard.source.opened import open_unit
 from shard.split import held_out
 from shard.store import Directories
@@ -47,6 +50,16 @@ class Workplace:
     locations: dict[str, str]
     """Where source files on the Hub lie, as far as the launcher or this rank has resolved them, by path."""
     counters: Counters
+    intake: Intake | None = None
+    """Connections, and the next unit opened ahead; None: every unit has its own."""
+
+    @property
+    def two_cores(self) -> bool:
+        """Whether this rank has more than one core to itself.
+
+        With one, a batch is encoded, hashed and written while it is in the cache; another thread only takes it out.
+        """
+        return len(os.sched_getaffinity(0)) >= 2 * self.job.ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +81,8 @@ class Written:
             self.writer.discard()
 
 
-def write_unit(place: Workplace, unit: Unit) -> Written:
-    """Tokenize a unit; the caller commits it, while the next unit is already being read.
+def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Written:
+    """Tokenize a unit; the caller commits it, while the next unit is already being read: probably `then`.
 
     Raises ShardError; nothing half-written stays.
     """
@@ -79,10 +92,14 @@ def write_unit(place: Workplace, unit: Unit) -> Written:
     text_bytes = 0
     writer = UnitWriter(job, unit, place.directories, place.rank)
     try:
-        with open_unit(job.dataset, unit, job.options, place.scratch, place.locations) as opened:
+        kept = (place.scratch, place.locations, place.intake)
+        with open_unit(job.dataset, unit, job.options, *kept, then) as opened:
             texts = RunAhead(opened.texts, depth=_AHEAD)
-            encoded = RunAhead(_encode(place, texts), depth=_AHEAD)
-            with stages(texts, encoded, interrupt=opened.abandon):
+            ahead: list[RunAhead[Any]] = [texts]
+            encoded: Iterable[tuple[TextBatch, TokenBatch]] = _encode(place, texts)
+            if place.two_cores:
+                ahead.append(encoded := RunAhead(encoded, depth=_AHEAD))
+            with stages(*ahead, interrupt=opened.abandon):
                 for text, tokens in encoded:
                     payload = payload_of(tokens, job.tokenizer.dtype, job.tokenizer.eod_id)
                     writer.write(payload, held_out(text, job.holdout))

@@ -106,7 +106,7 @@ def read_directory(directory: Path) -> DirectoryRecord:
 
 def read_shard(directory: Path, stem: str) -> ShardRecord:
     """The record of a shard. Raises JobError."""
-    return read_record(directory / f"{stem}.json", ShardRecord)
+    return read_record(f"{directory}/{stem}.json", ShardRecord)
 
 
 def matches(record: ShardRecord, unit: Unit, fingerprint: str) -> bool:

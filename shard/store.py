@@ -13,7 +13,7 @@ import msgspec
 
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
-from shard.formats.megatron import index_size
+from shard.formats.layout import index_size
 from shard.frozen import canonical_json
 from shard.job import Job, Unit
 from shard.records import DIRECTORY_FILE, ShardRecord, Split, directory_record, matches, read_directory, read_shard
@@ -68,21 +68,23 @@ def open_store(job: Job) -> Iterator[Directories]:
 def committed(job: Job, directories: Directories, unit: Unit) -> dict[Split, ShardRecord] | None:
     """The records of a unit whose shards are whole: they match, and the files have the recorded sizes."""
     found: dict[Split, ShardRecord] = {}
+    fingerprint = job.fingerprint
     for split, directory in directories.items():
         try:
             record = read_shard(directory, unit.stem)
-            payload = (directory / f"{unit.stem}.bin").stat()
-            index = (directory / f"{unit.stem}.idx").stat()
+            sizes = sizes_of(directory, unit.stem)
         except (JobError, OSError):
             return None  # no commit, or half of one: the unit is done again
-        if (
-            not matches(record, unit, job.fingerprint)
-            or payload.st_size != record.payload_bytes
-            or index.st_size != index_size(record.documents)
-        ):
+        if not matches(record, unit, fingerprint) or sizes != (record.payload_bytes, index_size(record.documents)):
             return None
         found[split] = record
     return found
+
+
+def sizes_of(directory: Path, stem: str) -> tuple[int, int]:
+    """Bytes of a shard's payload and of its index. Raises OSError."""
+    # Not Path: over 10,000 units it would take longer than the files themselves.
+    return os.stat(f"{directory}/{stem}.bin").st_size, os.stat(f"{directory}/{stem}.idx").st_size  # noqa: PTH116
 
 
 def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
@@ -92,15 +94,25 @@ def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
     """
     stems = {unit.stem for unit in units}
     for directory in directories.values():
-        for path in directory.glob(".[0-9]*.tmp"):
-            if path.name.split(".")[1] in stems:
-                path.unlink(missing_ok=True)
+        for name in _names(directory):
+            if name.endswith(".tmp") and name.startswith(".") and name.split(".")[1] in stems:
+                (directory / name).unlink(missing_ok=True)
     train, holdout = directories["train"], directories["holdout"]
     if not (train / DIRECTORY_FILE).exists():
         return  # out of reach or another's by now: it says nothing of what is committed
-    for path in holdout.glob("[0-9]*.json"):
-        if path.stem in stems and not (train / path.name).exists():
-            path.unlink(missing_ok=True)
+    records = {name for name in _names(holdout) if name.endswith(".json") and name.removesuffix(".json") in stems}
+    for name in records - _names(train):
+        # A listing may be older than a commit of another host on a shared file system: look again.
+        if not (train / name).exists():
+            (holdout / name).unlink(missing_ok=True)
+
+
+def _names(directory: Path) -> set[str]:
+    """What lies in a directory; nothing where there is none."""
+    try:
+        return set(os.listdir(directory))  # noqa: PTH208  a Path for each of 30,000 names takes longer than the listing
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return set()
 
 
 def discard(directories: Directories, ordinals: Iterable[int]) -> None:

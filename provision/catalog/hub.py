@@ -103,7 +103,7 @@ def _look_for_column(dataset: Dataset, files: Sequence[SourceFile]) -> dict[str,
     for file in [file for file in files if file.size][:LOOKED_INTO]:
         unit = Unit(ordinal=0, path=file.path, size=file.size, content_id=file.content_id)
         source = HubFile(dataset, unit, Options(retry_seconds=60.0))
-        with closing(source), closing(SpanFile(source.fetch, file.size, in_flight=1)) as span_file:
+        with closing(source), closing(SpanFile(source.fetch, file.size)) as span_file:
             try:
                 span_file.keep_tail(_FOOTER_BYTES)
                 found = has_text_column(span_file, dataset.text_column, where=f"{dataset.name}/{file.path}")

@@ -11,6 +11,7 @@ from provision.cli.gather import gather
 from provision.cli.inspect import abort, attach, status, verify
 from provision.cli.provision import provision
 from provision.cli.runs import launch, plan, script
+from provision.cli.shards import cat, export, inspect_command
 from provision.cli.tools import hosts, hub
 from provision.errors import ProvisionError
 from shard.errors import ShardError
@@ -22,7 +23,9 @@ def cli() -> None:
     """Gets a pretraining dataset onto a cluster: streamed, tokenized, sharded, verified."""
 
 
-for command in (provision, plan, script, launch, status, attach, abort, verify, gather, hosts, hub):
+for command in (provision, plan, script, launch, status, attach, abort, verify, gather):
+    cli.add_command(command)
+for command in (inspect_command, cat, export, hosts, hub):
     cli.add_command(command)
 
 

@@ -98,10 +98,16 @@ _OPTIONS = (
     click.option(
         "--spans-in-flight",
         type=click.IntRange(1, 64),
-        default=4,
+        default=16,
         show_default=True,
         metavar="N",
-        help="Range requests that each rank keeps under way.",
+        help="Range requests that each rank keeps under way at most; it uses as many as bring something.",
+    ),
+    click.option(
+        "--max-bandwidth",
+        type=Size(),
+        metavar="RATE",
+        help="What each host takes in at most, all its ranks together, in bytes a second: 20M is 160 Mbit/s.",
     ),
     click.option(
         "--attempts",
@@ -247,7 +253,7 @@ def run_options(command: F) -> F:
 _NAMES = (
     *("hosts_file", "default_slots", "dataset", "revision", "config", "include", "text_column", "tokenizer", "eod"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
-    *("attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
+    *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
     *("detached", "on_host_failure", "rebalance", "lost_seconds", "gather_holdout"),
     *("skip_unready", "skip_space_check", "lost", "ssh_config", "remote_python", "run_dir", "overwrite"),
 )
@@ -262,6 +268,7 @@ def _request(
     text_column: str,
     fetch: Any,
     spans_in_flight: int,
+    max_bandwidth: int | None,
     attempts: int,
     retry_seconds: float,
     stall_seconds: float,
@@ -275,6 +282,8 @@ def _request(
     gather_holdout: Path | None,
     **others: Any,
 ) -> Request:
+    if max_bandwidth is not None and fetch == "download":
+        raise click.UsageError("--max-bandwidth limits streaming: leave out --fetch download, or the limit")
     return Request(
         dataset=DatasetSpec(name=dataset, revision=revision, config=config, include=include, text_column=text_column),
         options=Options(
@@ -283,6 +292,7 @@ def _request(
             retry_seconds=retry_seconds,
             stall_seconds=stall_seconds,
             spans_in_flight=spans_in_flight,
+            max_bandwidth=max_bandwidth,
             grace_seconds=grace_seconds,
             on_disconnect="continue" if detached else on_disconnect,
             lease_seconds=None if detached else lease_seconds,

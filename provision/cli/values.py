@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
@@ -27,6 +28,21 @@ class Size(click.ParamType[int]):
         if size < 1:
             self.fail(f"{value!r} is less than a byte", param, ctx)
         return size
+
+
+class Count(click.ParamType[int]):
+    """`100M`, `1.5G`, `4096`: a number of things, by powers of 1000."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = _COUNT.fullmatch(value.strip())
+        count = int(Fraction(match[1]) * 1000 ** " kmgt".index(match[2].lower() or " ")) if match else 0
+        if count < 1:
+            self.fail(f"{value!r} is no count; write 100M, 1.5G or a number", param, ctx)
+        return count
 
 
 class Rate(click.ParamType[float]):

@@ -5,7 +5,6 @@ int32 lengths in tokens, int64 byte offsets, int64 document index. Arrays begin 
 Source: megatron.core.datasets.indexed_dataset.
 """
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shard.errors import VerificationError
+from shard.formats.layout import HEADER, index_size
 
-_HEADER = struct.Struct("<9sQBQQ")
 _MAGIC = b"MMIDIDX\x00\x00"
 _CODES = {"uint16": 8, "uint32": 4}  # the format has no uint32; int32 has the same bytes below 2^31
 _NAMES = {code: name for name, code in _CODES.items()}
@@ -41,13 +40,13 @@ def index_bytes(lengths: Sequence[NDArray[np.int32]], dtype: str) -> bytes:
     # [documents] exclusive running sum, in bytes
     offsets = np.zeros(documents, dtype="<i8")
     np.cumsum(joined[:-1].astype(np.int64) * itemsize, out=offsets[1:])
-    header = _HEADER.pack(_MAGIC, 1, _CODES[dtype], documents, documents + 1)
+    header = index_header(documents, dtype)
     return b"".join((header, joined.tobytes(), offsets.tobytes(), np.arange(documents + 1, dtype="<i8").tobytes()))
 
 
-def index_size(documents: int) -> int:
-    """Bytes of the index of so many documents."""
-    return _HEADER.size + 20 * documents + 8
+def index_header(documents: int, dtype: str) -> bytes:
+    """What stands before the three arrays."""
+    return HEADER.pack(_MAGIC, 1, _CODES[dtype], documents, documents + 1)
 
 
 def read_index(path: Path) -> Index:
@@ -57,10 +56,10 @@ def read_index(path: Path) -> Index:
 
 
 def _parse(file: BinaryIO, path: Path, size: int) -> Index:
-    header = file.read(_HEADER.size)
-    if len(header) != _HEADER.size:
+    header = file.read(HEADER.size)
+    if len(header) != HEADER.size:
         raise VerificationError(f"{path}: {size} bytes are too few for an index")
-    magic, version, code, sequences, boundaries = _HEADER.unpack(header)
+    magic, version, code, sequences, boundaries = HEADER.unpack(header)
     if magic != _MAGIC or version != 1 or code not in _NAMES:
         raise VerificationError(f"{path}: not a Megatron index of version 1 with 2- or 4-byte tokens")
     if boundaries != sequences + 1 or size != index_size(sequences):

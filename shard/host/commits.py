@@ -8,13 +8,13 @@ import msgspec
 
 from shard.disk import fsync_directory
 from shard.errors import JobError
-from shard.formats.megatron import index_size
+from shard.formats.layout import index_size
 from shard.frozen import read_record
 from shard.host.claim import unclaimed
 from shard.job import Job
 from shard.progress import UnitCounts
 from shard.records import SPLITS, ShardRecord, Split, place_of, read_directory, read_shard
-from shard.store import directories_of, discard, open_store
+from shard.store import directories_of, discard, open_store, sizes_of
 
 _SUFFIX = ".json"
 
@@ -50,8 +50,9 @@ def commits_of(job: Job) -> Commits:
     commits: list[Commit] = []
     if all(places.values()):
         stems = set.intersection(*(_stems(directory) for directory in directories.values()))
+        wanted = job.identity.units, job.fingerprint
         for stem in sorted(stems, key=int):
-            train, holdout = (_whole(directories[split], stem, split, job) for split in SPLITS)
+            train, holdout = (_whole(directories[split], stem, split, *wanted) for split in SPLITS)
             if train is not None and holdout is not None:
                 commits.append(_commit(train, holdout))
     return Commits(place=places["train"], holdout_place=places["holdout"], units=commits)
@@ -86,18 +87,17 @@ def _stems(directory: Path) -> set[str]:
     return {name for name in names if name.isascii() and name.isdigit()}
 
 
-def _whole(directory: Path, stem: str, split: Split, job: Job) -> ShardRecord | None:
+def _whole(directory: Path, stem: str, split: Split, units: int, fingerprint: str) -> ShardRecord | None:
     """The record of a shard whose files have the recorded sizes; None for one that would be done again."""
     try:
         record = read_shard(directory, stem)
-        payload = os.stat(f"{directory}/{stem}.bin").st_size  # noqa: PTH116  Path would double the time of 10,000 units
-        index = os.stat(f"{directory}/{stem}.idx").st_size  # noqa: PTH116
+        sizes = sizes_of(directory, stem)
     except (JobError, OSError):
         return None
-    right = (record.split, record.fingerprint) == (split, job.fingerprint) and f"{record.unit:06d}" == stem
-    if not right or record.unit >= job.identity.units:
+    right = (record.split, record.fingerprint) == (split, fingerprint) and f"{record.unit:06d}" == stem
+    if not right or record.unit >= units:
         return None
-    return record if (payload, index) == (record.payload_bytes, index_size(record.documents)) else None
+    return record if sizes == (record.payload_bytes, index_size(record.documents)) else None
 
 
 def _commit(train: ShardRecord, holdout: ShardRecord) -> Commit:

@@ -18,9 +18,12 @@ from shard.progress import AnyEvent, Note, RankExited, UnitDone, UnitFailed, sho
 
 _ZERO = Counted(unit=-1, documents=0, tokens=0, text_bytes=0, retries=0)
 
-# Batches come and go: memory given back to the kernel is cleared again page by page (glibc, and mimalloc in Arrow).
+# Batches come and go: memory given back to the kernel is cleared again page by page (glibc, which
+# takes no more than 32 MiB here, and mimalloc in Arrow).
 _KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    # Or every thread that fetches keeps some of its own: 90 MB a rank.
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
     "MIMALLOC_PURGE_DELAY": "1000",
 }
@@ -183,7 +186,8 @@ class Crew:
             # Whatever still runs elsewhere may fail and come back.
             while (unit := self._units.next_for(rank)) is None and (self._awaits_more or len(self._units) > 0):
                 await self._changed.wait()
-        writer.write(line_of(Take(unit=unit)))
+        then = None if unit is None else self._units.promise(rank)
+        writer.write(line_of(Take(unit=unit, then=then)))
         await writer.drain()
 
     async def _unit_done(self, rank: int, message: Committed) -> None:

@@ -20,7 +20,9 @@ from shard.host.ranklink import Broken, Committed, Counted, Failed, RankEnd
 from shard.job import Job, Unit
 from shard.pipeline import Counters, Workplace, Written, write_unit
 from shard.progress import shorten
+from shard.source.bandwidth import FILE, SharedRate
 from shard.source.download import Scratch
+from shard.source.intake import Intake
 from shard.store import directories_of, scratch_of
 from shard.tokenizer.load import load_tokenizer
 
@@ -64,7 +66,13 @@ def _workplace(job: Job, job_directory: Path, rank: int) -> Workplace:
         locations=_known_locations(job_directory / "locations.json"),
         scratch=Scratch(scratch_of(job, directories) / str(rank)),
         counters=Counters(),
+        intake=_intake(job, job_directory),
     )
+
+
+def _intake(job: Job, job_directory: Path) -> Intake:
+    limit = job.options.max_bandwidth
+    return Intake(job.options) if limit is None else Intake(job.options, SharedRate(job_directory / FILE, limit).take)
 
 
 def _known_locations(path: Path) -> dict[str, str]:
@@ -89,10 +97,10 @@ class _Rank:
         note = f"{tokenizer.spec.name}: slow engine, {tokenizer.slow_because}" if tokenizer.slow_because else ""
         committing: Future[None] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="commit") as committer:
-            while (unit := self._link.take(note=note)) is not None:
+            while (unit := (taken := self._link.take(note=note)).unit) is not None:
                 note = ""
                 self._unit = unit.ordinal
-                written = self._write(unit)
+                written = self._write(unit, taken.then)
                 if committing is not None:
                     committing.result()
                 committing = committer.submit(self._commit, written) if written is not None else None
@@ -102,10 +110,10 @@ class _Rank:
         self._place.scratch.clear()
         self._count()
 
-    def _write(self, unit: Unit) -> Written | None:
+    def _write(self, unit: Unit, then: Unit | None) -> Written | None:
         log.info("unit %d: %s part %d of %d", unit.ordinal, unit.path, unit.part + 1, unit.parts)
         try:
-            return write_unit(self._place, unit)
+            return write_unit(self._place, unit, then)
         except Exception as error:  # noqa: BLE001  logged with its traceback, reported, and counted against the unit
             self._failed(unit, error)
             return None

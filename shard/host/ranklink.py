@@ -25,6 +25,8 @@ class Take(Message, frozen=True, kw_only=True, tag="take"):
     """Supervisor → rank: do this unit; None: there is nothing more, end."""
 
     unit: Unit | None
+    then: Unit | None = None
+    """What will probably be the next: it may be opened, and not be begun."""
 
 
 class Committed(Message, frozen=True, kw_only=True, tag="committed"):
@@ -87,8 +89,8 @@ class RankEnd:
         with self._lock:
             self._socket.sendall(line_of(message))
 
-    def take(self, *, note: str = "") -> Unit | None:
+    def take(self, *, note: str = "") -> Take:
         """Ask for a unit and wait for the answer."""
         self.send(Ready(note=note))
         line = self._lines.readline()
-        return _take.decode(line).unit if line else None
+        return _take.decode(line) if line else Take(unit=None)

@@ -28,7 +28,7 @@ class Share:
         self, job: Job, job_directory: Path, directories: Directories, emit: Callable[[AnyEvent], None]
     ) -> None:
         self.job = job
-        self.units = UnitQueue((), attempts=job.options.attempts)
+        self.units = UnitQueue((), attempts=job.options.attempts, ranks=job.ranks)
         """Those that are still to do."""
         self.requests = 0
         """Changes that have been taken in."""

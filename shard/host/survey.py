@@ -105,7 +105,12 @@ def survey(output_dir: Path, holdout_dir: Path, hub: HubAnswer | None, *, began:
 
 
 def _record_stems(directory: Path) -> set[str]:
-    return {path.stem for path in directory.glob("[0-9]*.json") if path.stem.isdigit()} if directory.is_dir() else set()
+    try:
+        names = os.listdir(directory)  # noqa: PTH208  a Path for each of 30,000 names would take longer
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return set()  # nothing there, or nothing that we may see
+    stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return {stem for stem in stems if stem.isascii() and stem.isdigit()}
 
 
 def _existing(path: Path) -> Path:

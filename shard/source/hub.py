@@ -7,6 +7,7 @@ only when it has expired. See https://huggingface.co/docs/hub/rate-limits.
 import functools
 import ssl
 import threading
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import httpx2
@@ -14,17 +15,40 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._headers import build_hf_headers
 
-from shard.errors import SourceChangedError, SourceError
+from shard.errors import SourceChangedError, SourceError, SourceReadError
 from shard.job import Dataset, Options, Unit
+from shard.source.gulps import gulps
 from shard.source.patience import TRANSIENT_STATUS, TransientError, hub_error, patiently, transient
 
 _EXPIRED = frozenset({401, 403, 410})
+_KEEP_SECONDS = 30.0
+"""How long an idle connection is kept; servers close theirs after a minute or so."""
 
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
     """One for all files: reading the certificates takes longer than a small file does."""
     return httpx2.create_ssl_context()
+
+
+def connections(options: Options) -> httpx2.Client:
+    """Connections for any number of files. A rank keeps them from file to file: a new one begins slowly, in TLS and in
+    TCP alike."""
+    return httpx2.Client(
+        verify=_tls(),
+        follow_redirects=True,
+        timeout=httpx2.Timeout(options.stall_seconds, pool=None),
+        # One for every request, and for footers meanwhile; those of a file that was given up end by themselves.
+        limits=httpx2.Limits(
+            max_connections=None,
+            max_keepalive_connections=options.spans_in_flight + 2,
+            keepalive_expiry=_KEEP_SECONDS,
+        ),
+    )
+
+
+def _at_any_rate(size: int) -> None:
+    """No limit."""
 
 
 class _ExpiredError(Exception):
@@ -34,7 +58,17 @@ class _ExpiredError(Exception):
 class HubFile:
     """One file at a pinned revision. Thread-safe: several spans are fetched at once."""
 
-    def __init__(self, dataset: Dataset, unit: Unit, options: Options, location: str | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        unit: Unit,
+        options: Options,
+        location: str | None = None,
+        client: httpx2.Client | None = None,
+        pace: Callable[[int], None] = _at_any_rate,
+    ) -> None:
+        """`client` has the connections, if this file is not to have its own. `pace` waits until so many bytes more may
+        come."""
         self._unit = unit
         self._options = options
         self._where = f"{dataset.name}/{unit.path}"
@@ -44,12 +78,11 @@ class HubFile:
         self._location = location
         self._etag: str | None = None
         self._lock = threading.Lock()
-        self._client = httpx2.Client(
-            verify=_tls(),
-            follow_redirects=True,
-            timeout=httpx2.Timeout(options.stall_seconds),
-            limits=httpx2.Limits(max_connections=options.spans_in_flight + 1),
-        )
+        self._resolving = threading.Lock()
+        self._own_client = connections(options) if client is None else None
+        self._client: httpx2.Client = client or self._own_client  # type: ignore[assignment]
+        self._pace = pace
+        self._closed = False
 
     def fetch(self, start: int, end: int) -> bytes:
         """Bytes `start` (inclusive) to `end` (exclusive).
@@ -67,9 +100,17 @@ class HubFile:
         return self._location
 
     def close(self) -> None:
-        self._client.close()
+        """End what is still under way."""
+        self._closed = True
+        if self._own_client is not None:
+            self._own_client.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise SourceReadError(f"{self._where}: closed while it was read")
 
     def _fetch_once(self, start: int, end: int) -> bytes:
+        self._require_open()
         location = self._resolved()
         try:
             return self._get(location, start, end)
@@ -90,7 +131,10 @@ class HubFile:
         try:
             with self._client.stream("GET", location, headers=headers) as response:
                 self._check(response, start, end)
-                pieces.extend(response.iter_raw())
+                for piece in gulps(response, end - start):
+                    self._pace(len(piece))
+                    self._require_open()
+                    pieces.append(piece)
         except httpx2.TransportError as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
         body = b"".join(pieces)
@@ -125,13 +169,14 @@ class HubFile:
                 raise SourceChangedError(f"{self._where}: changed while it was read (etag {self._etag}, then {etag})")
 
     def _resolved(self) -> str:
-        with self._lock:  # one thread asks, the others wait for its answer
+        # One thread asks, those that have none wait for its answer; transfers under way go on.
+        with self._resolving:
             if self._location is None:
                 self._location = self._resolve()
             return self._location
 
     def _forget(self, location: str) -> None:
-        with self._lock:
+        with self._resolving:
             if self._location == location:
                 self._location = None
 

@@ -2,58 +2,60 @@
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from shard.errors import SourceReadError
+from shard.source.spanqueue import Fetch, SpanQueue, Ticket
 from shard.source.spans import Span
-
-Fetch = Callable[[int, int], bytes]
-"""(start, end) → exactly those bytes of the file, or a SourceError."""
 
 
 class SpanFile(io.RawIOBase):
     """Reads a remote file whose wanted spans are known beforehand.
 
-    `prefetch` names the spans in the order of reading; a bounded number is in flight or waiting, each is dropped when
-    the reader has passed it, so memory is flat. Reads outside the spans (the footer, before the spans are known) are
-    fetched as asked.
+    `prefetch` names the spans in the order of reading; each is dropped when the reader has passed it. Reads outside the
+    spans (the footer, before the spans are known) are fetched as asked.
     """
 
-    def __init__(self, fetch: Fetch, size: int, *, in_flight: int) -> None:
+    def __init__(self, fetch: Fetch, size: int, queue: SpanQueue | None = None) -> None:
+        """Without a queue, what is only looked into: nothing is fetched ahead."""
         self._fetch = fetch
         self._size = size
+        self._queue = queue
         self._position = 0
-        self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="span")
-        self._in_flight = in_flight
-        self._waiting: deque[Span] = deque()
-        self._fetched: deque[tuple[Span, Future[bytes]]] = deque()
+        self._ahead: deque[Ticket] = deque()
         self._tail: tuple[int, bytes] = (size, b"")
         self._abandoned: Future[bytes] = Future()
 
-    def keep_tail(self, length: int) -> bytes:
-        """Fetch the last `length` bytes once and serve reads of them from memory."""
+    def keep_tail(self, length: int, known: bytes = b"") -> bytes:
+        """Hold the last `length` bytes in memory, and serve reads of them from there. Returns them.
+
+        What of them is held already, or known from elsewhere, is not fetched again.
+        """
+        held_start, held = self._tail
+        if len(known) > len(held):
+            held_start, held = self._size - len(known), known
         start = max(0, self._size - length)
-        tail = self._fetch(start, self._size)
-        _require_length(tail, Span(start, self._size))
-        self._tail = (start, tail)
-        return tail
+        if start < held_start:
+            more = self._fetch(start, held_start)
+            _require_length(more, Span(start, held_start))
+            held_start, held = start, more + held
+        self._tail = (held_start, held)
+        return held
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         """Start fetching; the spans are read in this order. What `keep_tail` holds is not fetched again."""
         tail_start = self._tail[0]
-        self._waiting.extend(Span(s.start, min(s.end, tail_start)) for s in spans if s.start < tail_start)
-        self._top_up()
-
-    def _top_up(self) -> None:
-        while self._waiting and len(self._fetched) < self._in_flight:
-            span = self._waiting.popleft()
-            self._fetched.append((span, self._pool.submit(self._fetch, span.start, span.end)))
+        wanted = [Span(span.start, min(span.end, tail_start)) for span in spans if span.start < tail_start]
+        if self._queue is not None:
+            self._ahead.extend(self._queue.put(wanted, self._fetch))
 
     def _drop_passed(self, position: int) -> None:
-        while self._fetched and self._fetched[0][0].end <= position:
-            self._fetched.popleft()
-            self._top_up()
+        passed = []
+        while self._ahead and self._ahead[0].span.end <= position:
+            passed.append(self._ahead.popleft())
+        if self._queue is not None and passed:
+            self._queue.give_back(passed)
 
     def _read_range(self, start: int, end: int) -> bytes:
         pieces: list[bytes] = []
@@ -69,16 +71,15 @@ class SpanFile(io.RawIOBase):
         tail_start, tail = self._tail
         if position >= tail_start:
             return tail[position - tail_start : end - tail_start]
-        ahead = next(((span, future) for span, future in self._fetched if position < span.end), None)
-        if ahead is not None and ahead[0].start <= position:
-            span, future = ahead
-            data = self._awaited(future)
+        ahead = next((ticket for ticket in self._ahead if position < ticket.span.end), None)
+        if ahead is not None and ahead.span.start <= position:
+            span, data = ahead.span, self._awaited(ahead.data)
             _require_length(data, span)
             return (
                 data if position == span.start and end >= span.end else data[position - span.start : end - span.start]
             )
         # In no span: the footer, or the gap before the next span, as left where chunks lie far apart.
-        gap = Span(position, min(end, tail_start, ahead[0].start if ahead is not None else end))
+        gap = Span(position, min(end, tail_start, ahead.span.start if ahead is not None else end))
         data = self._fetch(gap.start, gap.end)
         _require_length(data, gap)
         return data
@@ -121,10 +122,9 @@ class SpanFile(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        if not self.closed:
-            self._waiting.clear()
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._fetched.clear()
+        if self._queue is not None:
+            self._queue.give_back(self._ahead)
+            self._ahead.clear()
         super().close()
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-SPAN_BYTES = 8 << 20
-"""Size of one range request: long enough that latency hardly counts, short enough to keep several in flight."""
-
 GAP_BYTES = 64 << 10
 """Chunks nearer than this are read together: fetching the gap is cheaper than another request."""
+SMALL_BYTES = 1 << 20
+"""Before a chunk shorter than this; before a longer one, only a gap of a hundredth of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +21,11 @@ class Span:
 
 
 def coalesce(chunks: Iterable[Span], *, gap: int = GAP_BYTES) -> Iterator[Span]:
-    """Join chunks, given in file order, that lie nearer than `gap` to each other."""
+    """Join chunks, given in file order, where what lies between costs less than another request."""
     current: Span | None = None
     for chunk in chunks:
-        if current is not None and chunk.start - current.end <= gap:
+        allowed = gap if len(chunk) < SMALL_BYTES else min(gap, len(chunk) // 100)
+        if current is not None and chunk.start - current.end <= allowed:
             current = Span(current.start, max(current.end, chunk.end))
             continue
         if current is not None:
@@ -35,7 +35,7 @@ def coalesce(chunks: Iterable[Span], *, gap: int = GAP_BYTES) -> Iterator[Span]:
         yield current
 
 
-def cut(spans: Iterable[Span], *, size: int = SPAN_BYTES) -> Iterator[Span]:
+def cut(spans: Iterable[Span], *, size: int) -> Iterator[Span]:
     """Cut spans into equal pieces of at most `size` bytes."""
     for span in spans:
         pieces = max(1, -(-len(span) // size))

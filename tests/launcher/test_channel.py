@@ -102,6 +102,23 @@ def test_what_is_put_is_got(channel: Channel, size: int) -> None:
     assert os.listdir(Path(channel.home()) / "d") == ["f"]
 
 
+def test_a_rest_keeps_the_channel(channel: Channel) -> None:
+    """After a rest the channel writes and reads as before."""
+    channel.put(b"before", "rested")
+    channel.rest(0.2)
+    channel.put(b"after", "rested")
+    assert channel.get("rested") == b"after"
+
+
+@pytest.mark.ssh
+def test_a_rested_connection_is_closed_at_once(servers: LoopbackHosts) -> None:
+    """A connection that has rested is closed without waiting for the next look at it."""
+    with SshChannel(ALPHA, config_of(servers)) as channel:
+        channel.rest(0.2)
+        began = time.monotonic()
+    assert time.monotonic() - began < 2.0
+
+
 def test_put_replaces_whole(channel: Channel) -> None:
     """A reader of the old file keeps the old content: the new one is renamed into place, with its own mode."""
     channel.put(b"old content", "~/f", mode=0o644)

@@ -117,3 +117,11 @@ def test_an_unknown_option_is_exit_code_2() -> None:
     result = CliRunner().invoke(cli, ["launch", "--datset", "x"])
     assert result.exit_code == 2
     assert "--datset" in result.output
+
+
+def test_a_limit_is_for_streaming(tmp_path: Path) -> None:
+    """--max-bandwidth together with --fetch download is refused, with what to leave out."""
+    arguments = ["plan", "--dataset", str(tmp_path), "--max-bandwidth", "20M", "--fetch", "download"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert "leave out --fetch download" in result.output

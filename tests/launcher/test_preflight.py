@@ -53,7 +53,7 @@ def test_host_with_which_all_is_well() -> None:
         ("clock", {"ahead": (301.0, 302.0)}, "failed", "301 s ahead of this machine's, which breaks TLS"),
         ("clock", {"ahead": (-9e8, -9e8)}, "failed", "10417 d behind"),
         ("files", {"open_files": None}, "ok", ""),
-        ("files", {"open_files": 70}, "failed", "70 files (4096 at most), 80 are needed for 2 ranks with 4 spans"),
+        ("files", {"open_files": 70}, "failed", "70 files (4096 at most), 96 are needed for 2 ranks with 16 spans"),
         ("files", {"open_files": 70, "open_files_hard": 75}, "failed", "and the hard one first"),
         ("runs", {"runs": run_here()}, "note", "also at work: run other-1"),
         ("runs", {"runs": run_here(supervised=False)}, "note", "left-over processes: 3 of run other-1; 'shardfleet ab"),
@@ -71,7 +71,7 @@ def test_what_is_not_as_it_should_be(what: str, fields: dict[str, Any], level: s
 
 @pytest.mark.parametrize(
     ("options", "ranks", "need"),
-    [(Options(), 2, 80), (Options(spans_in_flight=64), 2, 192), (Options(), 64, 576)],
+    [(Options(), 2, 96), (Options(spans_in_flight=64), 2, 192), (Options(), 64, 576)],
     ids=["few", "many spans", "many ranks"],
 )
 def test_files_follow_ranks_and_spans(options: Options, ranks: int, need: int) -> None:

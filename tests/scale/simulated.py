@@ -134,12 +134,13 @@ def pss(processes: Collection[Seen]) -> dict[str, int]:
             rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
         except OSError:
             continue  # ended meanwhile
-        name = _role(process)
+        name = role_of(process)
         sums[name] = sums.get(name, 0) + 1024 * sum(int(kib) for kib in re.findall(r"^Pss:\s+(\d+)", rollup, re.M))
     return sums
 
 
-def _role(process: Seen) -> str:
+def role_of(process: Seen) -> str:
+    """What a process of the launcher is: a step of the script, the script, pdsh."""
     if "provision.control" in process.argv:
         return process.argv[process.argv.index("provision.control") + 1]
     return "script" if process.name == "bash" else process.name

@@ -24,13 +24,10 @@ from shard.manifest import (
     ranks_with_data,
     read_manifest,
 )
-from shard.pipeline import Counters, Workplace, write_unit
 from shard.records import directory_record, read_shard
-from shard.source.download import Scratch
-from shard.store import open_store, scratch_of
-from shard.tokenizer.load import load_tokenizer
 from shard.verify.stores import verify
 from tests.support.jobs import make_job, write_corpus, write_job
+from tests.support.stores import write_store
 
 
 def share(name: str, ranks: int, tokens: int, store: str | None = None) -> HostShare:
@@ -109,18 +106,7 @@ def store(tmp_path: Path, documents: list[str]) -> Store:
     """Three committed units of a job."""
     corpus = write_corpus(tmp_path / "corpus", [*documents[:30], None], files=3)
     job = make_job(corpus, tmp_path, holdout=Holdout(rate=0.3))
-    with open_store(job) as directories:
-        place = Workplace(
-            job=job,
-            rank=0,
-            tokenizer=load_tokenizer(job.tokenizer, tmp_path),
-            directories=directories,
-            scratch=Scratch(scratch_of(job, directories)),
-            counters=Counters(),
-            locations={},
-        )
-        for unit in job.units:
-            write_unit(place, unit).commit()
+    write_store(job, tmp_path)
     return Store(job, write_job(job, tmp_path / "base"))
 
 

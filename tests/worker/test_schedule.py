@@ -22,7 +22,7 @@ class Ranks(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = UnitQueue(UNITS, attempts=ATTEMPTS)
+        self.queue = UnitQueue(UNITS, attempts=ATTEMPTS, ranks=4)
         self.at: dict[int, int] = {}
         self.attempts = dict.fromkeys(range(len(UNITS)), 0)
         self.done: list[int] = []
@@ -38,6 +38,11 @@ class Ranks(RuleBasedStateMachine):
         assert unit.ordinal not in self.at
         self.at[unit.ordinal] = rank
         return unit.ordinal
+
+    @rule(rank=st.integers(0, 3))
+    def promise(self, rank: int) -> None:
+        unit = self.queue.promise(rank)
+        assert unit is None or unit.ordinal not in {*self.at, *self.done, *self.quarantined}
 
     @rule(ordinal=consumes(running))
     def finish(self, ordinal: int) -> None:
@@ -87,7 +92,7 @@ TestEveryUnitEndsOnce = Ranks.TestCase
 
 def test_a_rank_stays_with_its_file() -> None:
     """A rank goes on with the file it has open, and begins with one nobody has: a file is resolved by few."""
-    queue = UnitQueue(UNITS, attempts=1)
+    queue = UnitQueue(UNITS, attempts=1, ranks=FILES)
     taken = {rank: [] for rank in range(FILES)}  # type: dict[int, list[str]]
     for _ in range(PARTS):
         for rank in range(FILES):
@@ -100,7 +105,7 @@ def test_a_rank_stays_with_its_file() -> None:
 def test_a_failed_unit_comes_last() -> None:
     """What failed is tried again after the others, by the rank that has its file open too."""
     for units, expected in ((UNITS[:3], [1, 2, 0]), (UNITS[::PARTS], [3, 6, 9, 0])):
-        queue = UnitQueue(units, attempts=2)
+        queue = UnitQueue(units, attempts=2, ranks=1)
         first = queue.next_for(0)
         assert first is not None
         queue.failed(first.ordinal, retryable=True)
@@ -108,3 +113,36 @@ def test_a_failed_unit_comes_last() -> None:
         while (unit := queue.next_for(0)) is not None:
             order.append(unit.ordinal)
         assert expected == order
+
+
+def test_a_promise_is_kept() -> None:
+    """What a rank was promised it gets next, and no other is promised or given it while there is something else."""
+    queue = UnitQueue(UNITS[::PARTS], attempts=1, ranks=2)
+    first = queue.next_for(0)
+    promised = queue.promise(0)
+    assert first is not None
+    assert promised is not None
+    other = queue.next_for(1)
+    assert other is not None
+    assert len({first.path, promised.path, other.path}) == 3
+    assert queue.promise(1) is None  # two are left, and one is promised
+    queue.done(first.ordinal)
+    assert promised == queue.next_for(0)
+
+
+def test_a_promise_does_not_bind_who_has_nothing_to_do() -> None:
+    """A rank that would be idle is given what another was promised, and that one gets something else."""
+    queue = UnitQueue(UNITS[: 2 * PARTS : PARTS], attempts=1, ranks=1)
+    assert queue.next_for(0) == UNITS[0]
+    assert queue.promise(0) == UNITS[PARTS]
+    assert queue.next_for(1) == UNITS[PARTS]
+    assert queue.next_for(0) is None
+
+
+def test_units_that_are_promised_can_be_given_away() -> None:
+    """A promised unit may go to another host; the rank is then given another."""
+    queue = UnitQueue(UNITS[:3], attempts=1, ranks=1)
+    assert queue.next_for(0) == UNITS[0]
+    assert queue.promise(0) == UNITS[1]
+    assert queue.release(18) == [UNITS[2], UNITS[1]]
+    assert queue.next_for(0) is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shard.errors import SourceReadError
 from shard.source.spanfile import SpanFile
+from shard.source.spanqueue import SpanQueue
 from shard.source.spans import Span
 
 CONTENT = random.Random(0).randbytes(4000)
@@ -49,7 +50,7 @@ def spans_of(bounds: list[int]) -> list[Span]:
 def test_reads_equal_the_plain_file(bounds: list[int], tail: int, in_flight: int, reads: list[tuple[int, int]]) -> None:
     """Whatever the spans and the tail kept, reads at any place, in any order, give what the plain file gives."""
     plain = io.BytesIO(CONTENT)
-    with SpanFile(Remote().fetch, len(CONTENT), in_flight=in_flight) as file:
+    with SpanFile(Remote().fetch, len(CONTENT), SpanQueue(in_flight)) as file:
         file.keep_tail(tail)
         file.prefetch(spans_of(bounds))
         for start, length in reads:
@@ -63,7 +64,7 @@ def test_reading_in_order_fetches_every_span_once(bounds: list[int], step: int) 
     """A reader that goes through the spans in order, in steps of any size, asks for each span once and nothing else."""
     remote = Remote()
     spans = spans_of(bounds)
-    with SpanFile(remote.fetch, len(CONTENT), in_flight=3) as file:
+    with SpanFile(remote.fetch, len(CONTENT), SpanQueue(3)) as file:
         file.prefetch(spans)
         for span in spans:
             for position in range(span.start, span.end, step):
@@ -73,11 +74,11 @@ def test_reading_in_order_fetches_every_span_once(bounds: list[int], step: int) 
     assert [(span.start, span.end) for span in spans] == sorted(remote.requests)
 
 
-def test_no_more_spans_than_in_flight() -> None:
-    """However slow the reader, never more than `in_flight` spans are fetched and not yet passed."""
+def test_no_more_bytes_than_are_held() -> None:
+    """However slow the reader, never more than `held_bytes` are under way or fetched and not yet passed."""
     remote = Remote()
     spans = [Span(start, start + 100) for start in range(0, 4000, 100)]
-    with SpanFile(remote.fetch, len(CONTENT), in_flight=4) as file:
+    with SpanFile(remote.fetch, len(CONTENT), SpanQueue(8, held_bytes=450)) as file:
         file.prefetch(spans)
         for span in spans:
             file.seek(span.start)
@@ -93,7 +94,7 @@ def test_the_tail_is_fetched_once() -> None:
     """Bytes that `keep_tail` holds are neither prefetched nor fetched again, even when a span or a read reaches into
     them."""
     remote = Remote()
-    with SpanFile(remote.fetch, len(CONTENT), in_flight=2) as file:
+    with SpanFile(remote.fetch, len(CONTENT), SpanQueue(2)) as file:
         file.keep_tail(1000)
         file.prefetch([Span(2500, 3500), Span(3600, 3700)])
         file.seek(2400)
@@ -104,7 +105,7 @@ def test_the_tail_is_fetched_once() -> None:
 def test_gaps_are_fetched_as_asked() -> None:
     """A read that begins before a span and ends after it fetches just the two gaps besides."""
     remote = Remote()
-    with SpanFile(remote.fetch, len(CONTENT), in_flight=2) as file:
+    with SpanFile(remote.fetch, len(CONTENT), SpanQueue(2)) as file:
         file.prefetch([Span(100, 200), Span(300, 400)])
         file.seek(50)
         assert CONTENT[50:450] == file.read(400)
@@ -120,7 +121,7 @@ def test_an_error_strikes_the_reader(prefetch: bool) -> None:
             raise SourceReadError("out of reach")
         return CONTENT[start:end]
 
-    with SpanFile(fetch, len(CONTENT), in_flight=4) as file:
+    with SpanFile(fetch, len(CONTENT), SpanQueue(4)) as file:
         if prefetch:
             file.prefetch([Span(0, 200), Span(200, 400)])
         assert CONTENT[:200] == file.read(200)
@@ -132,13 +133,13 @@ def test_an_error_strikes_the_reader(prefetch: bool) -> None:
 @pytest.mark.parametrize("prefetch", [True, False])
 def test_a_wrong_number_of_bytes_is_an_error(wrong: Callable[[bytes], bytes], prefetch: bool) -> None:
     """A fetch that brings fewer or more bytes than asked for never shifts what the reader sees."""
-    with SpanFile(lambda start, end: wrong(CONTENT[start:end]), len(CONTENT), in_flight=1) as file:
+    with SpanFile(lambda start, end: wrong(CONTENT[start:end]), len(CONTENT), SpanQueue(1)) as file:
         if prefetch:
             file.prefetch([Span(0, 100)])
         with pytest.raises(SourceReadError, match="wanted bytes 0 to 100"):
             file.read(100)
     with (
-        SpanFile(lambda start, end: wrong(CONTENT[start:end]), len(CONTENT), in_flight=1) as file,
+        SpanFile(lambda start, end: wrong(CONTENT[start:end]), len(CONTENT), SpanQueue(1)) as file,
         pytest.raises(SourceReadError, match="wanted bytes 3990 to 4000"),
     ):
         file.keep_tail(10)
@@ -155,7 +156,7 @@ def test_close_does_not_wait_for_a_fetch() -> None:
         release.wait(30)
         return CONTENT[start:end]
 
-    file = SpanFile(fetch, len(CONTENT), in_flight=1)
+    file = SpanFile(fetch, len(CONTENT), SpanQueue(1))
     file.prefetch([Span(0, 10), Span(10, 20)])
     assert started.wait(30)
     file.close()
@@ -175,7 +176,7 @@ def test_abandoning_ends_a_wait() -> None:
             release.wait(60)
         return CONTENT[start:end]
 
-    with SpanFile(fetch, len(CONTENT), in_flight=2) as file:
+    with SpanFile(fetch, len(CONTENT), SpanQueue(2)) as file:
         file.prefetch([Span(0, 10), Span(10, 20)])
         assert fetched.wait(30)
         assert CONTENT[:10] == file.read(10)

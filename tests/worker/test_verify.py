@@ -19,15 +19,12 @@ from shard.errors import JobError
 from shard.formats.megatron import index_bytes, read_index
 from shard.frozen import canonical_json
 from shard.job import Holdout, Job, Unit, identity_of
-from shard.pipeline import Counters, Workplace, write_unit
 from shard.records import Split, read_directory, read_shard
-from shard.source.download import Scratch
-from shard.store import open_store, scratch_of
-from shard.tokenizer.load import load_tokenizer
 from shard.verify.coverage import prove_coverage, report_of
 from shard.verify.directory import verify_directory
 from shard.verify.report import DirectoryReport, Report
 from shard.verify.stores import verify, verify_job
+from tests.support import stores
 from tests.support.jobs import (
     BYTES_SPEC,
     files_dataset,
@@ -99,19 +96,7 @@ class Store:
 
 
 def write_store(job: Job, tokenizer_directory: Path) -> Store:
-    """Run the real pipeline over a job's units."""
-    with open_store(job) as directories:
-        place = Workplace(
-            job=job,
-            rank=0,
-            tokenizer=load_tokenizer(job.tokenizer, tokenizer_directory),
-            directories=directories,
-            scratch=Scratch(scratch_of(job, directories)),
-            counters=Counters(),
-            locations={},
-        )
-        for unit in job.units:
-            write_unit(place, unit).commit()
+    stores.write_store(job, tokenizer_directory)
     return Store(job)
 
 

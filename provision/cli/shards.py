@@ -1,0 +1,200 @@
+"""inspect, cat, export: commands for directories of shards on this machine."""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from provision.cli.values import Count
+from provision.decoder import decoder_of
+from provision.display import human, rows_table
+from provision.errors import InputError
+from shard.export.options import ExportOptions
+from shard.export.run import FORMATS
+from shard.export.run import export as write_export
+from shard.stored import Stored, open_stored
+from shard.summary import Document, document_at, lengths_of
+
+_DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
+_BAR = 40
+_CHARACTERS = 300
+_SHARDS_SHOWN = 20
+
+_tokenizer = click.option(
+    "--tokenizer", "tokenizer", help="Its file, where the name in the shards does not lead to it: as for launch."
+)
+
+
+@click.command("inspect")
+@click.argument("directory", type=_DIRECTORY)
+@click.option("--documents", "shown", type=click.IntRange(min=0), default=2, show_default=True, help="Decoded, of all.")
+@_tokenizer
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, every shard in it.")
+def inspect_command(directory: Path, shown: int, tokenizer: str | None, as_json: bool) -> None:
+    """Show what DIRECTORY holds: totals, tokenizer, lengths of documents, shards, some documents.
+
+    Records and indexes are read, and not compared with the tokens: that is what verify does.
+    """
+    stored = open_stored(directory)
+    facts = _facts(stored)
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    Console().print(_totals(facts), _histogram(facts), _shards(facts), sep="\n\n", highlight=False)
+    if shown and stored.documents:
+        _show_documents(stored, shown, tokenizer)
+
+
+def _show_documents(stored: Stored, shown: int, tokenizer: str | None) -> None:
+    try:
+        decoder = decoder_of(stored.record.tokenizer, tokenizer)
+    except InputError as error:
+        click.echo(f"\nno document is decoded: {error}", err=True)
+        return
+    for number in sorted({stored.documents * (i + 1) // (shown + 1) for i in range(shown)}):
+        found = document_at(stored, number)
+        click.echo(f"\ndocument {number}, {len(found.tokens)} tokens, {found.shard.record.source.path}:")
+        click.echo(decoder.decode(_text(stored, found)[:_CHARACTERS])[:_CHARACTERS])
+
+
+@click.command()
+@click.argument("directory", type=_DIRECTORY)
+@click.option("--document", "number", type=click.IntRange(min=0), required=True, help="From 0, in dataset order.")
+@_tokenizer
+@click.option("--tokens", is_flag=True, help="Ids instead of text.")
+def cat(directory: Path, number: int, tokenizer: str | None, tokens: bool) -> None:
+    """Print one document of DIRECTORY, decoded. Where it comes from is said on standard error."""
+    stored = open_stored(directory)
+    found = document_at(stored, number)
+    source = found.shard.record.source
+    click.echo(
+        f"{found.shard.payload.name}, document {found.position} of {found.shard.record.documents}: "
+        f"{len(found.tokens)} tokens; {stored.record.source.dataset} {source.path}, "
+        f"within rows {source.row_start} to {source.row_end}",
+        err=True,
+    )
+    if tokens:
+        click.echo(" ".join(map(str, found.tokens.tolist())))
+    else:
+        click.echo(decoder_of(stored.record.tokenizer, tokenizer).decode(_text(stored, found)))
+
+
+def _text(stored: Stored, found: Document) -> list[int]:
+    """Ids without the end of document."""
+    ids: list[int] = found.tokens.tolist()
+    return ids if stored.record.tokenizer.eod_id is None else ids[:-1]
+
+
+def _facts(stored: Stored) -> dict[str, Any]:
+    records = [shard.record for shard in stored.shards]
+    dropped: Counter[str] = Counter()
+    for record in records:
+        dropped.update(record.dropped)
+    lengths = lengths_of(stored)
+    common = stored.record
+    return {
+        "directory": str(stored.directory),
+        "split": common.split,
+        "fingerprint": common.fingerprint,
+        "dataset": common.source.dataset,
+        "revision": common.source.revision,
+        "tokenizer": {field: getattr(common.tokenizer, field) for field in ("name", "kind", "vocab_size", "eod_id")},
+        "dtype": common.dtype,
+        "units": len(records),
+        "units_of_dataset": common.identity.units,
+        "documents": stored.documents,
+        "tokens": stored.tokens,
+        "bytes": sum(record.payload_bytes for record in records),
+        "dropped": dict(dropped),
+        "lengths": None if lengths is None else asdict(lengths),
+        "shards": [
+            {"stem": shard.stem, "documents": shard.record.documents, "tokens": shard.record.tokens}
+            | {"source": shard.record.source.path, "host": shard.record.host}
+            for shard in stored.shards
+        ],
+    }
+
+
+def _totals(facts: dict[str, Any]) -> Any:
+    tokenizer = facts["tokenizer"]
+    rows = [
+        ("documents", f"{facts['documents']:,}"),
+        ("tokens", f"{facts['tokens']:,}"),
+        ("bytes", f"{facts['bytes']:,} ({facts['dtype']})"),
+        ("units", f"{facts['units']:,} of {facts['units_of_dataset']:,} of the dataset"),
+        (
+            "dropped rows",
+            ", ".join(f"{count:,} {reason}" for reason, count in facts["dropped"].items() if count) or "0",
+        ),
+        ("tokenizer", f"{tokenizer['name']}, {tokenizer['vocab_size']:,} ids, end of document {tokenizer['eod_id']}"),
+        ("dataset", f"{facts['dataset']} at {facts['revision'][:12]}"),
+        ("fingerprint", facts["fingerprint"]),
+    ]
+    table = Table(title=f"{facts['directory']}: {facts['split']}", title_justify="left", show_header=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _histogram(facts: dict[str, Any]) -> Any:
+    lengths = facts["lengths"]
+    if lengths is None:
+        return "no document"
+    most = max(count for *_, count in lengths["histogram"])
+    said = f"{lengths['least']:,} to {lengths['most']:,}, median {lengths['median']:,.0f}, mean {lengths['mean']:,.0f}"
+    table = Table(title=f"tokens of a document: {said}", title_justify="left")
+    table.add_column("tokens", justify="right")
+    table.add_column("documents", justify="right")
+    table.add_column("", min_width=_BAR)
+    for low, high, count in lengths["histogram"]:
+        table.add_row(f"{low:,} to {high - 1:,}", f"{count:,}", "█" * -(-count * _BAR // most))
+    return table
+
+
+def _shards(facts: dict[str, Any]) -> Any:
+    shards = facts["shards"]
+    rows = [(shard["stem"], f"{shard['documents']:,}", human(shard["tokens"]), shard["source"]) for shard in shards]
+    more = f"and {len(rows) - _SHARDS_SHOWN:,} more: --json has all" if len(rows) > _SHARDS_SHOWN else ""
+    return rows_table("", ("shard", "documents", "tokens", "source"), rows[:_SHARDS_SHOWN], more)
+
+
+@click.command()
+@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--format", "format_name", type=click.Choice([*FORMATS]), required=True, help="See docs/formats.md.")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to make.")
+@click.option("--context-length", type=click.IntRange(min=1), help="Tokens of a sample, where the format has samples.")
+@click.option(
+    "--shard-size",
+    "shard_tokens",
+    type=Count(),
+    metavar="TOKENS",
+    help="Tokens of a file at which the next begins, such as 100M. [default: what is customary]",
+)
+@click.option("--name", default="shardfleet", show_default=True, help="In file names, where the format has one (llmc).")
+def export(
+    directories: tuple[Path, ...],
+    format_name: str,
+    target: Path,
+    context_length: int | None,
+    shard_tokens: int | None,
+    name: str,
+) -> None:
+    """Write DIRECTORIES of shards, train and holdout, in the format of a trainer.
+
+    Every payload is compared with its record on the way. The target appears when all of it is written, with export.json
+    that says what it holds and where from. Formats with the same payload take it by hard link, where that is possible.
+    """
+    options = ExportOptions(context_length=context_length, shard_tokens=shard_tokens, name=name)
+    done = write_export(directories, format_name, target, options)
+    click.echo(f"{target}: {done.documents:,} documents, {done.tokens - done.left_out:,} tokens as {format_name}")
+    click.echo(f"{done.disk_bytes:,} bytes of its own, {done.linked_bytes:,} shared with the shards")
+    if done.left_out:
+        click.echo(f"{done.left_out:,} tokens at the end fill no sample of {context_length} and were left out")
+    sys.stdout.flush()

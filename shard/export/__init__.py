@@ -1,0 +1,1 @@
+"""Shards → the files that a trainer reads, one format a module."""

@@ -1,0 +1,110 @@
+"""catid's dataloader, version 14: `train/` and `val/` with `index.yaml`, `data_0.bin`, `index_0.bin`, …
+
+A span is a document without its end-of-document id: its tokens as byte planes (all lowest bytes, then all second
+ones, …), compressed as one zstd frame. The hashes are XORs of CityHash64 over spans, over index records, and over the
+start of either footer. Source: the format as read by DataLoader and DataVerifier, https://github.com/catid/dataloader.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from shard.errors import JobError
+from shard.export.options import ExportOptions, require_no_context_length, short_name
+from shard.export.samples import documents
+from shard.stored import Stored
+
+try:
+    import cityhash
+    import zstandard
+except ImportError as missing:
+    _missing: str | None = missing.name
+else:
+    _missing = None
+
+_VERSION = 14
+_LEVEL = 1
+_MOST_BYTES = 0x7FFFFFFF - 1_000_000
+_MOST_RANKS = 8
+_LEAST_SPANS = _MOST_RANKS * (_MOST_RANKS - 1)
+"""A file with fewer leaves the last of eight local ranks without a span, and its reader fails on that."""
+_RECORD = struct.Struct("<II")
+_DATA_HEAD = struct.Struct("<BB")
+_INDEX_HEAD = struct.Struct("<IBB")
+_HASH = struct.Struct("<Q")
+
+
+def write(stored: Stored, out: Path, options: ExportOptions) -> int:
+    if _missing is not None:
+        raise JobError(f"{_missing} is missing, which catid's format needs: pip install 'shardfleet[catid]'")
+    require_no_context_length(options, "catid", "DataLoader packs documents into rows")
+    directory = out / short_name(stored.record.split)
+    directory.mkdir()
+    token_bytes = 2 if stored.record.dtype == "uint16" else 3 if stored.record.tokenizer.vocab_size <= 1 << 24 else 4
+    spans = _spans(stored, token_bytes)
+    most_tokens = options.shard_tokens or stored.tokens + 1
+    left = stored.documents
+    names: list[tuple[str, str]] = []
+    while left:
+        data, index = f"data_{len(names)}.bin", f"index_{len(names)}.bin"
+        with (directory / data).open("wb") as data_file, (directory / index).open("wb") as index_file:
+            left -= _write_pair(data_file, index_file, spans, left, most_tokens, token_bytes)
+        names.append((data, index))
+    facts = {
+        "version": _VERSION,
+        "token_bytes": token_bytes,
+        "total_tokens": stored.tokens - (0 if stored.record.tokenizer.eod_id is None else stored.documents),
+        "data_files": [data for data, _ in names],
+        "index_files": [index for _, index in names],
+    }
+    (directory / "index.yaml").write_bytes(msgspec.yaml.encode(facts))
+    return 0
+
+
+def _spans(stored: Stored, token_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """(tokens, frame) of every document."""
+    compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    cut = 0 if stored.record.tokenizer.eod_id is None else 1
+    for number, document in enumerate(documents(stored)):
+        tokens = document[: len(document) - cut]
+        if not len(tokens):
+            raise JobError(
+                f"{stored.directory}: document {number} has no tokens, and catid's loader stops at such a span"
+            )
+        yield len(tokens), compressor.compress(_planes(tokens, token_bytes))
+
+
+def _planes(tokens: NDArray[Any], token_bytes: int) -> bytes:
+    # [tokens, itemsize] → [token_bytes, tokens]
+    return tokens.view(np.uint8).reshape(len(tokens), -1)[:, :token_bytes].T.tobytes()
+
+
+def _write_pair(
+    data: BinaryIO, index: BinaryIO, spans: Iterator[tuple[int, bytes]], left: int, most_tokens: int, token_bytes: int
+) -> int:
+    """Write one file and its index; returns the number of spans. Another is begun only if it will have enough."""
+    position = held_tokens = count = 0
+    data_hash = index_hash = 0
+    while count < left:
+        enough = left - count >= _LEAST_SPANS and count >= _LEAST_SPANS
+        if position >= _MOST_BYTES or (enough and held_tokens >= most_tokens):
+            break
+        tokens, frame = next(spans)
+        record = _RECORD.pack(position, tokens)
+        data.write(frame)
+        index.write(record)
+        data_hash ^= cityhash.CityHash64(frame)
+        index_hash ^= cityhash.CityHash64(record)
+        position += len(frame)
+        held_tokens += tokens
+        count += 1
+    head = _DATA_HEAD.pack(_VERSION, token_bytes)
+    data.write(head + _HASH.pack(data_hash ^ cityhash.CityHash64(head)))
+    head = _INDEX_HEAD.pack(position, _VERSION, token_bytes)
+    index.write(head + _HASH.pack(index_hash ^ cityhash.CityHash64(head)))
+    return count

@@ -1,0 +1,63 @@
+"""What a user may choose about an export, and what every format can be asked about its input."""
+
+from dataclasses import dataclass
+
+from shard.errors import JobError
+from shard.records import Split
+from shard.stored import Stored
+
+UINT16_VOCABULARY = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """See the formats for what each makes of them."""
+
+    context_length: int | None = None
+    """Tokens of a sample, where the format cuts samples; None for one sample per document."""
+    shard_tokens: int | None = None
+    """Tokens of an output file at which the next begins; None for what is customary in the format."""
+    name: str = "shardfleet"
+    """What files are called where the format has a name in them."""
+
+    def __post_init__(self) -> None:
+        for field in ("context_length", "shard_tokens"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise JobError(f"{field.replace('_', ' ')} {value}: must be positive")
+        if not self.name or not self.name.replace("-", "").replace("_", "").isalnum() or not self.name.isascii():
+            raise JobError(f"name {self.name!r}: only letters, digits, - and _ may be in it")
+
+
+def short_name(split: Split) -> str:
+    """What trainers call the split: `train` or `val`."""
+    return "train" if split == "train" else "val"
+
+
+def require_uint16(stored: Stored, reader: str) -> None:
+    """Raise JobError where the reader takes two bytes for a token and the vocabulary needs more."""
+    tokenizer = stored.record.tokenizer
+    if stored.record.dtype != "uint16":
+        raise JobError(
+            f"{stored.directory}: tokens are {stored.record.dtype}, as {tokenizer.name} has {tokenizer.vocab_size}; "
+            f"{reader} reads uint16 and would take every token for two. Choose a format that holds 4 bytes, or a "
+            f"tokenizer of at most {UINT16_VOCABULARY}"
+        )
+
+
+def require_eod(stored: Stored, why: str) -> int:
+    """The end-of-document id. Raises JobError where documents end without one."""
+    eod = stored.record.tokenizer.eod_id
+    if eod is None:
+        raise JobError(f"{stored.directory}: written with --eod none; {why}. Run again with an end-of-document id")
+    return eod
+
+
+def require_no_context_length(options: ExportOptions, format_name: str, why: str) -> None:
+    if options.context_length is not None:
+        raise JobError(f"--context-length {options.context_length}: {format_name} has no samples in it; {why}")
+
+
+def require_no_shard_size(options: ExportOptions, format_name: str, why: str) -> None:
+    if options.shard_tokens is not None:
+        raise JobError(f"--shard-size {options.shard_tokens}: {format_name} {why}")
