@@ -1,4 +1,4 @@
-"""One unit: source → tokenizer → split → writer, each stage running ahead of the next."""
+"""One unit: source → tokenizer → split → writer, the stages beside each other where there are cores for that."""
 
 import os
 import time
@@ -57,7 +57,7 @@ class Workplace:
     def two_cores(self) -> bool:
         """Whether this rank has more than one core to itself.
 
-        With one, a batch is encoded, hashed and written while it is in the cache; another thread only takes it out.
+        With one, a batch is decoded, encoded, hashed and written while it is in the cache; threads only take it out.
         """
         return len(os.sched_getaffinity(0)) >= 2 * self.job.ranks
 
@@ -94,11 +94,7 @@ def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Writte
     try:
         kept = (place.scratch, place.locations, place.intake)
         with open_unit(job.dataset, unit, job.options, *kept, then) as opened:
-            texts = RunAhead(opened.texts, depth=_AHEAD)
-            ahead: list[RunAhead[Any]] = [texts]
-            encoded: Iterable[tuple[TextBatch, TokenBatch]] = _encode(place, texts)
-            if place.two_cores:
-                ahead.append(encoded := RunAhead(encoded, depth=_AHEAD))
+            ahead, encoded = _stages(place, opened.texts)
             with stages(*ahead, interrupt=opened.abandon):
                 for text, tokens in encoded:
                     payload = payload_of(tokens, job.tokenizer.dtype, job.tokenizer.eod_id)
@@ -119,6 +115,17 @@ def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Writte
         file_rows=groups.file_rows,
     )
     return Written(unit, writer, source, dropped, started, text_bytes)
+
+
+def _stages(
+    place: Workplace, texts: Iterable[TextBatch]
+) -> tuple[list[RunAhead[Any]], Iterable[tuple[TextBatch, TokenBatch]]]:
+    """Decoding and encoding beside the writer, where there are cores for that; else in turns with it."""
+    if not place.two_cores:
+        return [], _encode(place, texts)
+    decoded = RunAhead(texts, depth=_AHEAD)
+    encoded = RunAhead(_encode(place, decoded), depth=_AHEAD)
+    return [decoded, encoded], encoded
 
 
 def _encode(place: Workplace, texts: Iterable[TextBatch]) -> Iterator[tuple[TextBatch, TokenBatch]]:

@@ -14,7 +14,7 @@ from shard.errors import SourceError, SourceReadError
 from shard.job import Unit
 from shard.source.spans import Span
 
-_BATCH_BYTES = 8 << 20
+_BATCH_BYTES = 4 << 20
 _BATCH_ROWS_MOST = 4096
 _PAGE_BUFFER_BYTES = 1 << 20
 
@@ -32,7 +32,7 @@ class RowGroups:
     spans: tuple[Span, ...]
     """Bytes of the text column, one span a row group, in file order."""
     batch_rows: tuple[int, ...]
-    """Rows to decode at once, for each row group, so that a batch holds about 8 MiB of text."""
+    """Rows to decode at once, for each row group, so that a batch holds about 4 MiB of text."""
 
 
 def open_parquet(source: Any, *, where: str) -> pq.ParquetFile:

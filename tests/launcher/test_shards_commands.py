@@ -15,7 +15,7 @@ from shard.errors import JobError, StoreError, VerificationError
 from shard.formats.megatron import read_index
 from shard.job import Holdout, Job
 from tests.support.jobs import BYTES_SPEC, json_spec, make_job, write_corpus
-from tests.support.stores import write_store
+from tests.support.worker import write_all
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Job:
     made = make_job(
         write_corpus(root / "corpus", [None, *texts], files=4), root, tokenizer=BYTES_SPEC, holdout=Holdout(rate=0.0)
     )
-    write_store(made, root)
+    write_all(made, root)
     return made
 
 
@@ -110,7 +110,7 @@ def test_inspect_without_a_tokenizer_shows_the_rest(tmp_path: Path, texts: list[
     job = make_job(
         write_corpus(tmp_path / "corpus", texts), tmp_path, tokenizer=msgspec.structs.replace(spec, name="/gone.json")
     )
-    write_store(job, small_tokenizer.parent)
+    write_all(job, small_tokenizer.parent)
     without = invoke("inspect", job.output_dir)
     assert "no document is decoded: " in without.stderr
     assert "tokens of a document" in without.stdout
@@ -124,7 +124,7 @@ def test_inspect_without_a_tokenizer_shows_the_rest(tmp_path: Path, texts: list[
 def test_directory_without_documents(tmp_path: Path) -> None:
     """A split that nothing fell into is no error."""
     job = make_job(write_corpus(tmp_path / "corpus", ["one"]), tmp_path, holdout=Holdout(rate=0.0))
-    write_store(job, tmp_path)
+    write_all(job, tmp_path)
     assert "no document" in invoke("inspect", job.holdout_dir).stdout
     assert json.loads(invoke("inspect", job.holdout_dir, "--json").stdout)["lengths"] is None
 

@@ -29,7 +29,7 @@ from shard.formats.megatron import read_index
 from shard.frozen import canonical_json
 from shard.job import Holdout, Job
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
-from tests.support.stores import write_store
+from tests.support.worker import write_all
 
 EOD = 256
 CONTEXT = 64
@@ -41,7 +41,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> Job:
     root = tmp_path_factory.mktemp("store")
     corpus = write_corpus(root / "corpus", [None, *documents[:59]], files=6)
     made = make_job(corpus, root, holdout=Holdout(rate=0.3), tokenizer=BYTES_SPEC)
-    write_store(made, root)
+    write_all(made, root)
     return made
 
 
@@ -240,7 +240,7 @@ def test_catid_has_spans_for_eight_ranks(tmp_path: Path) -> None:
     """A file ends at its size only if it and the next have 56 documents, which eight local ranks need."""
     corpus = write_corpus(tmp_path / "corpus", [f"document {number}" for number in range(200)])
     job = make_job(corpus, tmp_path, tokenizer=BYTES_SPEC, holdout=Holdout(rate=0.0))
-    write_store(job, tmp_path)
+    write_all(job, tmp_path)
     export([Path(job.output_dir)], "catid", tmp_path / "out", ExportOptions(shard_tokens=10))
     sizes = [(path.stat().st_size - 14) // 8 for path in sorted((tmp_path / "out" / "train").glob("index_*"))]
     assert sizes == [56, 56, 88]
@@ -404,7 +404,7 @@ def test_wide_tokens_come_back(tmp_path: Path, documents: list[str]) -> None:
     """A vocabulary over 65,536 is exported with four bytes a token where the format can."""
     wide = msgspec.structs.replace(BYTES_SPEC, vocab_size=70_000)
     job = make_job(write_corpus(tmp_path / "corpus", documents[:20], files=2), tmp_path, tokenizer=wide)
-    write_store(job, tmp_path)
+    write_all(job, tmp_path)
     tokens = np.concatenate([np.fromfile(path, dtype="<u4") for path in sorted(Path(job.output_dir).glob("*.bin"))])
     export([Path(job.output_dir)], "parquet", tmp_path / "parquet", ExportOptions())
     assert joined(read_parquet(tmp_path / "parquet", "train")) == tokens.tolist()

@@ -27,7 +27,7 @@ from shard.manifest import (
 from shard.records import directory_record, read_shard
 from shard.verify.stores import verify
 from tests.support.jobs import make_job, write_corpus, write_job
-from tests.support.stores import write_store
+from tests.support.worker import write_all
 
 
 def share(name: str, ranks: int, tokens: int, store: str | None = None) -> HostShare:
@@ -106,7 +106,7 @@ def store(tmp_path: Path, documents: list[str]) -> Store:
     """Three committed units of a job."""
     corpus = write_corpus(tmp_path / "corpus", [*documents[:30], None], files=3)
     job = make_job(corpus, tmp_path, holdout=Holdout(rate=0.3))
-    write_store(job, tmp_path)
+    write_all(job, tmp_path)
     return Store(job, write_job(job, tmp_path / "base"))
 
 

@@ -180,6 +180,19 @@ def test_the_same_bytes_again(corpus_dir: Path, rank_directory: Path, tmp_path: 
     assert bytes_of(first) == bytes_of(second)
 
 
+def test_one_core_gives_the_same_bytes(corpus_dir: Path, rank_directory: Path, tmp_path: Path) -> None:
+    """Stages in turns, as on one core, write what stages in threads write."""
+    jobs = [make_job(corpus_dir, tmp_path / name, tokenizer=rank_spec()) for name in ("many", "one")]
+    cores = os.sched_getaffinity(0)
+    write_all(jobs[0], rank_directory)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        write_all(jobs[1], rank_directory)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert bytes_of(jobs[0]) == bytes_of(jobs[1])
+
+
 # When something fails
 
 

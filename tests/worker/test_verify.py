@@ -24,7 +24,6 @@ from shard.verify.coverage import prove_coverage, report_of
 from shard.verify.directory import verify_directory
 from shard.verify.report import DirectoryReport, Report
 from shard.verify.stores import verify, verify_job
-from tests.support import stores
 from tests.support.jobs import (
     BYTES_SPEC,
     files_dataset,
@@ -34,6 +33,7 @@ from tests.support.jobs import (
     write_corpus,
     write_job,
 )
+from tests.support.worker import write_all
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Store:
 
 
 def write_store(job: Job, tokenizer_directory: Path) -> Store:
-    stores.write_store(job, tokenizer_directory)
+    write_all(job, tokenizer_directory)
     return Store(job)
 
 
