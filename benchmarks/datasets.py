@@ -101,6 +101,6 @@ DATASETS: Mapping[str, Dataset] = {
         _fineweb_edu("fineweb-edu", 1.3e12, "1.3 T tokens: card of HuggingFaceFW/fineweb-edu"),
         _fineweb(),
         _dclm(),
-        _fineweb_edu("fineweb-edu-1.5T", 1.5e12, "1.5 T tokens: seed 004's name for it, with the dumps added later"),
+        _fineweb_edu("fineweb-edu-1.5T", 1.5e12, "1.5 T tokens: catid's name for it, with the dumps added later"),
     )
 }
