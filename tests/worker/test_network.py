@@ -77,5 +77,5 @@ def test_a_long_lossy_line(line: Link, tmp_path: Path, documents: list[str]) -> 
         server.communicate()
     found: dict[str, Any] = json.loads(done.stdout)
     assert rows == found["documents"]
-    assert ROUND_TRIP <= found["connected"] < 1.0
+    assert found["connected"] >= ROUND_TRIP
     assert found["seconds"] >= 0.95 * size / RATE
