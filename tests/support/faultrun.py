@@ -22,9 +22,9 @@ def bound(prototype: float) -> float:
 def at_work(fleet: Fleet, *args: str, terminal: bool = False) -> Running:
     """A run under way: every rank of every host is there, some units are done, the others wait for the Hub."""
     fleet.fast()
-    fleet.hold_after(3)
-    running = fleet.start("--plain", *args, terminal=terminal)
     everyone = sum(int(line.split()[1]) for line in (fleet.directory / "hosts.txt").read_text().splitlines())
+    fleet.hold_after(1, ranks=everyone)
+    running = fleet.start("--plain", *args, terminal=terminal)
     running.wait_for(lambda events: count(events, "unit_done") >= 1 and len(fleet.ranks()) == everyone)
     return running
 

@@ -285,13 +285,14 @@ class Fleet:
         """From now on every answer of the Hub's content server takes so long."""
         self.hub.arm({"kind": "stall", "where": "cdn", "seconds": seconds, "times": None})
 
-    def hold_after(self, units: int) -> None:
+    def hold_after(self, units: int, *, ranks: int = 0) -> None:
         """The Hub lets about so many units through and then answers nothing more, but for the first file, which
-        planning reads: work stays under way."""
+        planning reads: work stays under way. Even if so many ranks ask for a footer at once, there are answers left."""
+        others = {"where": "cdn", "path": "*/part-[!0]*"}
         self.hub.arm(
             # A unit takes two requests: footer and text.
-            {"kind": "stall", "where": "cdn", "seconds": 0.05, "times": 2 * units},
-            {"kind": "stall", "where": "cdn", "seconds": 3600.0, "times": None, "path": "*/part-[!0]*"},
+            {"kind": "stall", "seconds": 0.05, "times": 2 * units + ranks, **others},
+            {"kind": "stall", "seconds": 3600.0, "times": None, **others},
         )
 
     def fast(self) -> None:
