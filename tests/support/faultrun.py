@@ -20,12 +20,15 @@ def bound(prototype: float) -> float:
 
 
 def at_work(fleet: Fleet, *args: str, terminal: bool = False) -> Running:
-    """A run under way: every rank of every host is there, some units are done, the others wait for the Hub."""
+    """A run under way: every rank of every host is there, some units are done, now or before; the others wait for the
+    Hub. Each start does only a few, so that there is work for many starts."""
     fleet.fast()
     everyone = sum(int(line.split()[1]) for line in (fleet.directory / "hosts.txt").read_text().splitlines())
-    fleet.hold_after(1, ranks=everyone)
+    fleet.hold_after(1)
     running = fleet.start("--plain", *args, terminal=terminal)
-    running.wait_for(lambda events: count(events, "unit_done") >= 1 and len(fleet.ranks()) == everyone)
+    running.wait_for(
+        lambda events: count(events, "unit_done") + count(events, "units_kept") >= 1 and len(fleet.ranks()) == everyone
+    )
     return running
 
 

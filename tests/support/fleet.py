@@ -285,13 +285,13 @@ class Fleet:
         """From now on every answer of the Hub's content server takes so long."""
         self.hub.arm({"kind": "stall", "where": "cdn", "seconds": seconds, "times": None})
 
-    def hold_after(self, units: int, *, ranks: int = 0) -> None:
+    def hold_after(self, units: int) -> None:
         """The Hub lets about so many units through and then answers nothing more, but for the first file, which
-        planning reads: work stays under way. Even if so many ranks ask for a footer at once, there are answers left."""
+        planning reads: work stays under way."""
         others = {"where": "cdn", "path": "*/part-[!0]*"}
         self.hub.arm(
             # A unit takes two requests: footer and text.
-            {"kind": "stall", "seconds": 0.05, "times": 2 * units + ranks, **others},
+            {"kind": "stall", "seconds": 0.05, "times": 2 * units, **others},
             {"kind": "stall", "seconds": 3600.0, "times": None, **others},
         )
 
