@@ -18,7 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.datasets import Dataset
-from benchmarks.measure import ROOT, BenchmarkError, Command, Usage, measure, pinned, run_quietly
+from benchmarks.measure import (
+    HUB_PROGRAM,
+    BenchmarkError,
+    Command,
+    Usage,
+    hub_elsewhere,
+    measure,
+    pinned,
+    run_quietly,
+)
 from benchmarks.model import Costs, Host, predict
 from benchmarks.workspace import Corpus, Workspace
 
@@ -200,10 +209,6 @@ def _hub(directory: Path, link_bits: float, number: int) -> Iterator[str]:
     name = f"sfcheck{os.getpid()}-{number}"
     near, far = f"sfn{os.getpid()}-{number}", f"sff{os.getpid()}-{number}"
     address = f"10.{231 + number}.{os.getpid() % 250}"
-    program = (
-        "import sys; from pathlib import Path; from provision.hubserver.serve import serve\n"
-        "serve(Path(sys.argv[1]), sys.argv[2], 8000, on_ready=lambda found: print(found, flush=True))"
-    )
     _root("ip", "netns", "add", name)
     try:
         _root("ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", name)
@@ -215,16 +220,9 @@ def _hub(directory: Path, link_bits: float, number: int) -> Iterator[str]:
         if math.isfinite(link_bits):
             shape = ("root", "tbf", "rate", f"{link_bits:.0f}bit", "burst", "128kb", "latency", "50ms")
             _root("tc", "-n", name, "qdisc", "add", "dev", far, *shape)
-        argv = ["ip", "netns", "exec", name, sys.executable, "-c", program, str(directory), f"{address}.2"]
-        with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                assert server.stdout is not None
-                endpoint = server.stdout.readline().strip()
-                if not endpoint:
-                    raise BenchmarkError("the Hub server did not start")
-                yield endpoint
-            finally:
-                server.kill()
+        argv = ["ip", "netns", "exec", name, sys.executable, "-c", HUB_PROGRAM, str(directory), f"{address}.2"]
+        with hub_elsewhere(argv) as endpoint:
+            yield endpoint
     finally:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", near], capture_output=True, check=False)

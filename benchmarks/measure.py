@@ -147,6 +147,27 @@ def serving(directory: Path, cores: frozenset[int]) -> Iterator[str]:
             process.stdin.close()
 
 
+HUB_PROGRAM = (
+    "import sys; from pathlib import Path; from provision.hubserver.serve import serve\n"
+    "serve(Path(sys.argv[1]), sys.argv[2], 8000, faults=True, on_ready=lambda found: print(found, flush=True))"
+)
+"""For `python -c`, with a directory and an address: a Hub server, which prints its endpoint when it answers."""
+
+
+@contextmanager
+def hub_elsewhere(argv: Sequence[str]) -> Iterator[str]:
+    """A command that runs HUB_PROGRAM in another network namespace; yields its endpoint."""
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            endpoint = server.stdout.readline().strip()
+            if not endpoint:
+                raise BenchmarkError("the Hub server did not start")
+            yield endpoint
+        finally:
+            server.kill()
+
+
 @contextmanager
 def pinned(cores: frozenset[int]) -> Iterator[None]:
     """Processes started inside run on these cores only, and so do their children."""

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import ROOT, BenchmarkError
+from benchmarks.measure import HUB_PROGRAM, ROOT, BenchmarkError, hub_elsewhere
 from benchmarks.netclient import wanted_bytes
 from benchmarks.workspace import Corpus, Workspace
 from tests.support.delaylink import FAR_ADDRESS, Link, Shape, delay_link
@@ -103,20 +103,9 @@ def _run(link: Link, contender: str, endpoint: str, corpus: Corpus, workspace: W
 
 @contextmanager
 def _hub_at_far_end(link: Link, directory: Path) -> Iterator[str]:
-    program = (
-        "import sys; from pathlib import Path; from provision.hubserver.serve import serve\n"
-        "serve(Path(sys.argv[1]), sys.argv[2], 8000, faults=True, on_ready=lambda found: print(found, flush=True))"
-    )
-    argv = link.far_argv(sys.executable, "-c", program, str(directory), FAR_ADDRESS)
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            endpoint = server.stdout.readline().strip()
-            if not endpoint:
-                raise BenchmarkError("the Hub server did not start")
-            yield endpoint
-        finally:
-            server.kill()
+    argv = link.far_argv(sys.executable, "-c", HUB_PROGRAM, str(directory), FAR_ADDRESS)
+    with hub_elsewhere(argv) as endpoint:
+        yield endpoint
 
 
 def table(summaries: list[dict[str, Any]]) -> Table:

@@ -29,8 +29,7 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
         if not shard.record.documents:
             continue  # readers map files, and an empty file cannot be mapped
         target = directory / f"{shard.stem}.ds"
-        for _ in shard.blocks():
-            """Read for its checks."""
+        shard.check()
         link_or_copy(shard.payload, target)
         ends = np.cumsum(shard.lengths(), dtype="<u8")
         target.with_name(f"{target.name}.index").write_bytes(ends.tobytes())

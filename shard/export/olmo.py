@@ -24,8 +24,7 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     for shard in stored.shards:
         if not shard.record.documents:
             continue  # readers map files, and an empty file cannot be mapped
-        for _ in shard.blocks():
-            """Read for its checks."""
+        shard.check()
         link_or_copy(shard.payload, directory / f"{shard.stem}.npy")
         _write_table(shard, directory / f"{shard.stem}.csv.gz")
     return 0
