@@ -22,7 +22,8 @@ class BatchOptions:
     dtype: Literal["int32", "int64"] = "int32"
     """Of input_ids and labels."""
     mask_boundaries: bool = False
-    """Whether no label crosses from a document into the next. Padding never has labels, whatever this says."""
+    """Whether no label crosses from a document into the next. With best_fit and pad none does, whatever this says, and
+    padding has no labels."""
     cu_seqlens_size: int | None = None
     """Entries of cu_seqlens, the last one repeated (segments of no tokens): one shape for compiled kernels."""
     pad_id: int | None = None
@@ -50,7 +51,7 @@ class Batch:
     """Looks the documents up."""
     padded: bool
     """Whether its packing pads."""
-    options: BatchOptions = BatchOptions()  # noqa: RUF009  frozen
+    options: BatchOptions = BatchOptions()
     step: int = -1
     """Of the run, as `DataLoader.locate` takes it; -1 for a batch that no loader made."""
     epoch: int = -1

@@ -56,7 +56,9 @@ class Segments:
         """
         count = len(self.starts) + 1
         if size is not None and size < count:
-            raise ValueError(f"cu_seqlens_size {size}: this batch has {count - 1} documents, which take {count} entries")
+            raise ValueError(
+                f"cu_seqlens_size {size}: this batch has {count - 1} documents, which take {count} entries"
+            )
         found = np.full(size or count, self.slots, dtype=np.int32)
         found[: count - 1] = self.starts
         return found
@@ -97,20 +99,19 @@ class Segments:
     def unlabelled(self, across_documents: bool) -> NDArray[np.int64]:
         """[n] int64: slots whose label is to be ignored, ascending.
 
-        They are padding, and the last token before padding; where labels must not go `across_documents`, the last
-        token of every document, too.
+        Where labels must not go `across_documents`, they are the last token of every document. With padding they are
+        that in any case, as neighbours have nothing to do with each other, and the padding.
         """
+        if across_documents and self.filled is None:
+            return np.empty(0, dtype=np.int64)
         used = self.lengths() if self.filled is None else self.filled
-        masked = np.zeros_like(self.ends_document) if self.filled is None else used < self.lengths()
-        if not across_documents:
-            masked = masked | self.ends_document
-        last = (self.starts + used - 1)[masked]
+        last = (self.starts + used - 1)[self.ends_document]
         if self.filled is None:
             return last
         return np.union1d(last, np.flatnonzero(self.padding()))
 
 
-def merged(parts: "list[tuple[NDArray[np.int64], Segments]]", rows: int) -> Segments:
+def merged(parts: list[tuple[NDArray[np.int64], Segments]], rows: int) -> Segments:
     """Segments of one batch whose rows come from several sources: (rows of the batch, segments of those rows) each."""
     length = parts[0][1].context_length
     starts = [where[part.starts // length] * length + part.starts % length for where, part in parts]
@@ -127,7 +128,9 @@ def merged(parts: "list[tuple[NDArray[np.int64], Segments]]", rows: int) -> Segm
         rows=rows,
         context_length=length,
         starts=gathered(starts),
-        filled=gathered([part.lengths() if part.filled is None else part.filled for _, part in parts]) if padded else None,
+        filled=gathered([part.lengths() if part.filled is None else part.filled for _, part in parts])
+        if padded
+        else None,
         ends_document=gathered([part.ends_document for _, part in parts]),
         is_continuation=continuation,
     )
