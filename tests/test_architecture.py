@@ -40,6 +40,7 @@ SHARED = {
     # Directories on this machine: verify, export, inspect, cat.
     "shard.export.options": {"ExportOptions"},
     "shard.export.run": {"FORMATS", "export"},
+    "shard.loader.bench": {"PACKINGS", "SHUFFLES", "LoaderFigures", "measure_loader"},
     "shard.stored": {"Stored", "open_stored"},
     "shard.summary": {"Document", "document_at", "lengths_of"},
     "shard.tokenizer.load": {"load_reference"},
@@ -76,6 +77,7 @@ DOORS = {
     "starlette": {"provision/hubserver/"},
     "tiktoken": {"provision/tokenizers.py", "shard/tokenizer/ranks.py"},
     "tokenizers": {"shard/tokenizer/hf.py"},
+    "torch": {"shard/loader/torch.py"},
     "uvicorn": {"provision/hubserver/"},
     "xxhash": {"shard/split.py"},
     "zstandard": {"shard/export/catid.py"},

@@ -18,8 +18,8 @@ def batches(given: Arguments, done: int, *, documents: bool) -> Iterator[int]:
     dataset = TokenDataset(given.data, given.context_length, options=options)
     loader = DataLoader(dataset, given.batch_size, seed=SEED, prepare=DOCUMENTS if documents else ())
     if done:
-        # What another process would have left.
-        loader.load_state_dict(loader.state_dict() | {"step": done})
+        loader.advance_to(done)
+        loader.load_state_dict(loader.state_dict())
     while True:
         for batch in loader:
             yield batch.labels.size
