@@ -9,17 +9,15 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.loaderdata import Data, evict, many_documents
+from benchmarks.loaderdata import Data, evict, fetch, many_documents
 from benchmarks.loaders.protocol import Answer
 from benchmarks.measure import BenchmarkError, Usage, measure
 from benchmarks.readers import READERS, Reader
@@ -38,14 +36,13 @@ class Measured:
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     usages: dict[str, list[Usage]] = field(default_factory=dict)
+    """Of the same runs: processor time, among others."""
     failures: list[str] = field(default_factory=list)
 
     def values(self, kind: str, what: str) -> list[float]:
         """One figure of every run of a kind."""
-        if what == "rate":
-            return [one.tokens / one.seconds for one in self.answers.get(kind, ())]
-        source: Sequence[Any] = self.usages.get(kind, ()) if what == "peak_bytes" else self.answers.get(kind, ())
-        return [getattr(one, what) for one in source]
+        found = self.answers.get(kind, ())
+        return [one.tokens / one.seconds if what == "rate" else getattr(one, what) for one in found]
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,7 @@ def measure_round(reader: Reader, measured: Measured, setting: Setting) -> None:
         setting.run(reader, measured, "resume", source, "--batches", 1, "--done", setting.half)
     evict([source, scratch])
     setting.run(reader, measured, "cold", source, "--batches", setting.cold_batches)
-    # The next one that is to be warm finds its files in memory.
-    for path in (path for path in source.rglob("*") if path.is_file()):
-        path.read_bytes()
+    fetch([source, scratch])
 
 
 def open_many(reader: Reader, measured: Measured, setting: Setting) -> None:
@@ -107,7 +102,7 @@ def _said(values: list[float], scale: float, digits: int) -> str:
     if not values:
         return ""
     scaled = sorted(value * scale for value in values)
-    return f"{statistics.median(scaled):,.{digits}f} ({scaled[0]:,.{digits}f} to {scaled[-1]:,.{digits}f})"
+    return f"{statistics.median(scaled):,.{digits}f} ({scaled[0]:,.{digits}f}–{scaled[-1]:,.{digits}f})"
 
 
 def _ratio(one: Measured, other: Measured, kind: str) -> str:
@@ -121,23 +116,26 @@ def table(measured: dict[str, Measured]) -> Table:
     shown = Table(title="Loaders over the same tokens: median (least to most)", title_justify="left")
     shown.add_column("loader")
     shown.add_column("shuffles")
-    for name in ("warm, M tokens/s", "of memmap", "cold, M tokens/s", "of memmap", "first batch, s", "resume, ms"):
-        shown.add_column(name, justify="right")
-    for name in ("peak MB", "its own MB"):
-        shown.add_column(name, justify="right")
+    for name in (
+        *("warm, M tokens/s", "of memmap", "cold, M tokens/s", "of memmap", "first batch, s", "resume, ms"),
+        *("peak MB", "own MB"),
+    ):
+        shown.add_column(name, justify="right", no_wrap=True)
     limit = measured.get(LIMIT, Measured())
     for name, one in measured.items():
         shown.add_row(
             name,
             READERS[name].order,
-            _said(one.values("warm", "rate"), 1e-6, 1),
+            _said(one.values("warm", "rate"), 1e-6, 0),
             _ratio(one, limit, "warm"),
-            _said(one.values("cold", "rate"), 1e-6, 1),
+            _said(one.values("cold", "rate"), 1e-6, 0),
             _ratio(one, limit, "cold"),
             _said(one.values("warm", "first_batch"), 1, 2),
             _said(one.values("resume", "opened"), 1e3, 0),
-            _said(one.values("warm", "peak_bytes"), 1e-6, 0),
-            _said(one.values("warm", "anonymous_bytes"), 1e-6, 0),
+            *(
+                f"{statistics.median(found) * 1e-6:,.0f}" if (found := one.values("warm", name)) else ""
+                for name in ("peak_bytes", "anonymous_bytes")
+            ),
         )
     return shown
 

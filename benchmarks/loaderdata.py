@@ -14,7 +14,6 @@ from benchmarks.workspace import Workspace
 from shard.records import read_shard
 
 _FILES = 16
-_SHARD_DOCUMENTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ class Data:
         return target
 
 
-def many_documents(source: Path, target: Path, documents: int) -> Path:
-    """A directory of so many documents in shards of a million, all of them hard links to one payload and one index.
+def many_documents(source: Path, target: Path, documents: int, shard_documents: int = 1_000_000) -> Path:
+    """A directory of so many documents in equal shards, all of them hard links to one payload and one index.
 
     The documents are the same few again and again; what a loader opens, maps and looks up is as large as it would be.
     """
@@ -63,9 +62,9 @@ def many_documents(source: Path, target: Path, documents: int) -> Path:
     unfinished = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    run_quietly("-m", "benchmarks.manydocs", str(source), str(unfinished), str(min(documents, _SHARD_DOCUMENTS)))
+    run_quietly("-m", "benchmarks.manydocs", str(source), str(unfinished), str(shard_documents))
     first = read_shard(unfinished, "000000")
-    for unit in range(1, -(-documents // _SHARD_DOCUMENTS)):
+    for unit in range(1, documents // shard_documents):
         stem = f"{unit:06d}"
         for suffix in (".bin", ".idx"):
             os.link(unfinished / f"000000{suffix}", unfinished / f"{stem}{suffix}")
@@ -77,6 +76,14 @@ def many_documents(source: Path, target: Path, documents: int) -> Path:
 def files_of(directory: Path) -> Iterator[Path]:
     """All files below it."""
     return (path for path in directory.rglob("*") if path.is_file())
+
+
+def fetch(directories: list[Path]) -> None:
+    """Bring all files below them into the page cache."""
+    for path in itertools.chain.from_iterable(files_of(directory) for directory in directories):
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
 
 
 def evict(directories: list[Path]) -> None:

@@ -44,8 +44,10 @@ class Answer:
     tokens: int
     seconds: float
     """That those batches took, the first ones not counted."""
+    peak_bytes: int
+    """Resident memory of the process at its highest, pages of mapped files included."""
     anonymous_bytes: int
-    """Memory of the process alone when it ended: without the pages of mapped files."""
+    """The same without those, when it ended."""
 
     @classmethod
     def read(cls, log: Path) -> "Answer":
@@ -84,7 +86,8 @@ def run(open_batches: Open, prepare: Callable[[Arguments, int], None] | None = N
         first_batch=first - _process_start(),
         opened=first - began,
         **_drained(batches, options.seconds, options.batches),
-        anonymous_bytes=_anonymous(),
+        peak_bytes=_status("VmHWM"),
+        anonymous_bytes=_status("RssAnon"),
     )
     print(json.dumps(asdict(answer)))
 
@@ -109,6 +112,7 @@ def _process_start() -> float:
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def _anonymous() -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon:"))
+def _status(name: str) -> int:
+    """Bytes, of this process; not of what it was started from, as in getrusage."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
