@@ -8,7 +8,6 @@ import mmap
 import os
 from bisect import bisect_right
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +17,8 @@ from shard.formats.layout import HEADER, index_size
 from shard.formats.megatron import index_header
 from shard.stored import StoredShard
 
-
-class Found(NamedTuple):
-    """Documents of a range of tokens."""
-
-    within: bool
-    """Whether the range begins within a document."""
-    starts: NDArray[np.int64]
-    """[n] beginnings of documents in (start, stop], relative to start; equal ones for documents without tokens."""
+_NEAR = 64
+"""Documents that a range has at most, mostly: so far one looks first for its end."""
 
 
 class DocumentIndex:
@@ -50,33 +43,33 @@ class DocumentIndex:
         self._offsets = self._bytes.cast("q")
         self._array: NDArray[np.int64] = np.frombuffer(self._bytes, dtype="<i8")
 
-    def find(self, start: int, stop: int) -> Found:
-        """Documents of tokens [start, stop) of the shard; where its documents end, one begins, too."""
-        self._require_whole()
-        size = self._itemsize
-        after = bisect_right(self._offsets, start * size)
-        past = bisect_right(self._offsets, stop * size, after)
-        starts = self._array[after:past] // size - start
-        if stop == self._tokens:
-            starts = np.append(starts, stop - start)
-        return Found(self._offsets[after - 1] != start * size, starts)
+    def find(self, start: int, stop: int) -> tuple[bool, NDArray[np.int64]]:
+        """Documents of bytes [start, stop) of the payload: (whether `start` lies within one, [n] where those begin that
+        begin in (start, stop], a view). The caller has called `check`."""
+        offsets = self._offsets
+        after = bisect_right(offsets, start)
+        past = bisect_right(offsets, stop, after, min(after + _NEAR, self._documents))
+        if past == after + _NEAR:
+            past = bisect_right(offsets, stop, past)
+        return offsets[after - 1] != start, self._array[after:past]
 
     def document_at(self, token: int) -> int:
         """The last document that begins at or before a token."""
-        self._require_whole()
+        self.check()
         return bisect_right(self._offsets, token * self._itemsize) - 1
 
     def start_of(self, document: int) -> int:
         """The token with which a document begins; where the last one ends, for the number of documents."""
-        self._require_whole()
+        self.check()
         return self._tokens if document == self._documents else self._offsets[document] // self._itemsize
 
     def starts(self, first: int, last: int) -> NDArray[np.int64]:
         """[last - first + 1] where documents [first, last) begin, and where the last one of them ends."""
-        self._require_whole()
+        self.check()
         return np.append(self._array[first:last] // self._itemsize, self.start_of(last))
 
-    def _require_whole(self) -> None:
+    def check(self) -> None:
+        """Raises ShardChangedError when the file has become shorter."""
         # Reading a mapped page that the file no longer has kills the process.
         if self._map.size() < self._size:
             raise ShardChangedError(
@@ -85,11 +78,7 @@ class DocumentIndex:
             )
 
     def close(self) -> None:
-        del self._array  # it holds the view that holds the map
-        self._offsets.release()
-        self._bytes.release()
-        self._view.release()
-        self._map.close()
+        """Nothing: the map goes when the last view of it does, which may be in use."""
 
 
 def _mapped(path: Path, size: int) -> mmap.mmap:

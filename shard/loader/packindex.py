@@ -72,17 +72,11 @@ def pack_index(directory: Path, name: str, make: Callable[[], Iterator[Rows]]) -
     found = _open(path)
     if found is not None:
         return found
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with _alone(directory / f"{name}.lock"):
+    with _alone(directory, name):
+        found = _open(path)
+        if found is None:
+            _write(path, make())
             found = _open(path)
-            if found is None:
-                _write(path, make())
-                found = _open(path)
-    except OSError as error:
-        raise LoaderError(
-            f"{directory}: no place for pack indexes: {error.strerror}; choose another cache_dir"
-        ) from error
     if found is None:
         raise LoaderError(f"{path}: not as it was written a moment ago; choose another cache_dir")
     return found
@@ -94,7 +88,7 @@ def _open(path: Path) -> PackIndex | None:
         with path.open("rb") as file:
             header = file.read(_HEADER.size)
             size = os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if len(header) < _HEADER.size:
         return None
@@ -132,7 +126,14 @@ def _write(path: Path, parts: Iterator[Rows]) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("wb") as file:
+def _alone(directory: Path, name: str) -> Iterator[None]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / f"{name}.lock").open("wb")
+    except OSError as error:
+        raise LoaderError(
+            f"{directory}: no place for pack indexes: {error.strerror}; choose another cache_dir"
+        ) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

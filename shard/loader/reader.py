@@ -12,7 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.loader.index import DocumentIndex, Found
+from shard.formats.payload import DTYPES
+from shard.loader.index import DocumentIndex
 from shard.loader.payload import PayloadReader, open_payload
 from shard.stored import Stored, StoredShard
 
@@ -54,6 +55,19 @@ class _Opened(Generic[C]):
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """Documents of some ranges of tokens."""
+
+    ranges: NDArray[np.int64]
+    """[found] which range."""
+    begins: NDArray[np.int64]
+    """[found] where a document begins, relative to the range: from 1 to its length. Equal ones are of documents
+    without tokens. Of one range they need not be in a row."""
+    within: NDArray[np.bool_]
+    """[ranges] whether it begins within a document."""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """A shard, and a token in it."""
 
@@ -69,10 +83,11 @@ class Reader:
         # [shards + 1] int64: tokens and documents before each, and all
         self.token_starts = _before([shard.record.tokens for shard in stored.shards])
         self.document_starts = _before([shard.record.documents for shard in stored.shards])
+        self._itemsize = DTYPES[stored.record.dtype].itemsize
         self._prepare()
 
     def _prepare(self) -> None:
-        most = max(8, min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
+        most = max(8, min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
         self._payloads: _Opened[PayloadReader] = _Opened(open_payload, self.shards, most)
         self._indexes: _Opened[DocumentIndex] = _Opened(DocumentIndex, self.shards, most)
         self._lock = threading.RLock()
@@ -129,31 +144,50 @@ class Reader:
             for shard, place, length in zip(shards.tolist(), places, lengths.tolist(), strict=True):
                 self._payloads.get(shard).will_need(place, length)
 
-    def find(self, starts: NDArray[np.int64], length: int) -> list[Found]:
+    def find(self, starts: NDArray[np.int64], length: int) -> Found:
         """The documents of ranges of this length. Raises ShardChangedError."""
         shards = self.shards_of(starts)
-        places = (starts - self.token_starts[shards]).tolist()
-        ends = self.token_starts[1:][shards].tolist()
-        found = []
+        places = ((starts - self.token_starts[shards]) * self._itemsize).tolist()
+        ends = self.token_starts[1:][shards]
+        size = length * self._itemsize
+        within, begins = [], []
         with self.lock:
-            for shard, place, start, end in zip(shards.tolist(), places, starts.tolist(), ends, strict=True):
-                if start + length > end:
-                    found.append(self._find_across(start, length))
-                else:
-                    found.append(self._indexes.get(shard).find(place, place + length))
-        return found
+            indexes = {int(shard): self._indexes.get(shard) for shard in np.unique(shards).tolist()}
+            for index in indexes.values():
+                index.check()
+            # A range that goes on in another shard is looked at as far as its own goes.
+            for shard, place in zip(shards.tolist(), places, strict=True):
+                inside, view = indexes[shard].find(place, place + size)
+                within.append(inside)
+                begins.append(view)
+            # [found] bytes of the payload
+            joined = np.concatenate(begins)
+        counts = np.fromiter(map(len, begins), dtype=np.int64, count=len(begins))
+        ranges = np.repeat(np.arange(len(begins)), counts)
+        found = Found(ranges, (joined - np.repeat(places, counts)) // self._itemsize, np.array(within))
+        across = np.flatnonzero(starts + length >= ends)
+        return found if not len(across) else self._with_rest(found, across, starts, length)
 
-    def _find_across(self, start: int, length: int) -> Found:
-        done = 0
-        parts: list[Found] = []
-        starts: list[NDArray[np.int64]] = []
-        while done < length:
-            place = self.place_of(start + done)
-            count = min(length - done, int(self.token_starts[place.shard + 1]) - start - done)
-            parts.append(self._indexes.get(place.shard).find(place.token, place.token + count))
-            starts.append(parts[-1].starts + done)
-            done += count
-        return Found(parts[0].within, np.concatenate(starts))
+    def _with_rest(self, found: Found, across: NDArray[np.int64], starts: NDArray[np.int64], length: int) -> Found:
+        """With what ranges hold beyond their first shard, where a document always begins."""
+        ranges, begins = [found.ranges], [found.begins]
+        for number in across.tolist():
+            start = int(starts[number])
+            stop = start + length
+            at = self.place_of(start).shard + 1
+            while at <= len(self.shards) and (first := int(self.token_starts[at])) <= stop:
+                more = np.array([first - start])
+                if at < len(self.shards) and self.shards[at].record.tokens and first < stop:
+                    with self.lock:
+                        index = self._indexes.get(at)
+                        index.check()
+                        more = np.append(
+                            more, index.find(0, (stop - first) * self._itemsize)[1] // self._itemsize + more
+                        )
+                ranges.append(np.full(len(more), number))
+                begins.append(more)
+                at += 1
+        return Found(np.concatenate(ranges), np.concatenate(begins), found.within)
 
     def token_of(self, document: int) -> int:
         """The token with which a document begins; for the number of documents, the number of tokens."""

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shard.errors import LoaderError
+
 IGNORED = -100
 """The label that cross-entropy leaves out, in torch and elsewhere."""
 
@@ -52,11 +54,11 @@ class Segments:
     def cu_seqlens(self, size: int | None = None) -> NDArray[np.int32]:
         """[segments + 1] int32: the starts, and the number of slots; repeated up to `size` entries where given.
 
-        Raises ValueError when there are more.
+        Raises LoaderError when there are more.
         """
         count = len(self.starts) + 1
         if size is not None and size < count:
-            raise ValueError(
+            raise LoaderError(
                 f"cu_seqlens_size {size}: this batch has {count - 1} documents, which take {count} entries"
             )
         found = np.full(size or count, self.slots, dtype=np.int32)

@@ -1,13 +1,13 @@
 """Packing without padding: samples are windows over the tokens of all documents in a row."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shard.loader.packindex import PackIndex
-from shard.loader.reader import Reader
+from shard.loader.reader import Found, Reader
 from shard.loader.segments import Segments
 
 StartsOf = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -55,8 +55,7 @@ class Windows:
         reader.will_need(starts, np.full_like(starts, self._length + 1))
 
     def segments(self, reader: Reader, samples: NDArray[np.int64]) -> Segments:
-        found = reader.find(self._starts_of(samples), self._length)
-        return _segments(self._length, [item.starts for item in found], [item.within for item in found])
+        return _segments(self._length, reader.find(self._starts_of(samples), self._length))
 
     def runs(self, sample: int) -> list[tuple[int, int, int]]:
         return [(0, int(self._starts_of(np.array([sample]))[0]), self._length)]
@@ -74,18 +73,16 @@ def aligned_windows(context_length: int, index: PackIndex, tokens: int) -> Windo
     return Windows(context_length, index.rows, tokens, lambda chosen: index.records["place"][chosen] >> 2)
 
 
-def _segments(length: int, starts: Sequence[NDArray[np.int64]], within: Sequence[bool]) -> Segments:
-    """Of windows with documents beginning at these places in (0, length]."""
-    rows = len(starts)
+def _segments(length: int, found: Found) -> Segments:
+    """Of windows with these documents."""
+    rows = len(found.within)
     row_starts = np.arange(rows, dtype=np.int64) * length
-    # [found] slots in the flattened batch; a place of `length` is the next row's first slot
-    counts = np.fromiter((len(found) for found in starts), dtype=np.int64, count=rows)
-    places = np.concatenate(starts)
-    at_end = places == length
-    slots = places + np.repeat(row_starts, counts)
-    row_of = np.repeat(np.arange(rows), counts)
+    # A document that begins where the window ends is the next row's, and says that the last one is over.
+    at_end = found.begins == length
     closed = np.zeros(rows, dtype=np.bool_)
-    closed[row_of[at_end]] = True
+    closed[found.ranges[at_end]] = True
+    # [found] slots in the flattened batch
+    slots = found.begins + found.ranges * length
     every = np.concatenate((row_starts, slots[~at_end]))
     every.sort()
     # A document without tokens begins where the next one does.
@@ -99,5 +96,5 @@ def _segments(length: int, starts: Sequence[NDArray[np.int64]], within: Sequence
         starts=every,
         filled=None,
         ends_document=ends_document,
-        is_continuation=np.array(within, dtype=np.bool_),
+        is_continuation=found.within,
     )
