@@ -19,7 +19,7 @@ start() {
   export MASTER_PORT WORLD_SIZE=$1
   ranks=()
   for ((rank = 0; rank < $1; rank++)); do
-    RANK=$rank "$python" "$repository/examples/train_gpt.py" "$shards" --checkpoint "$work/$2.pt" --log "$work/$2.jsonl" \
+    RANK=$rank "$python" "$repository/examples/train_gpt.py" "$shards" --checkpoint "$work/$2.pt" --curve "$work/$2.jsonl" \
       --steps "$steps" --checkpoint-every 5 >"$work/$2.$rank.out" 2>&1 &
     ranks+=($!)
   done

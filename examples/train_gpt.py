@@ -1,6 +1,6 @@
 """Train a small GPT from a directory of shards, on any number of processes, and go on after any of them is gone.
 
-    torchrun --nproc-per-node 2 examples/train_gpt.py demo/dataset_shard --checkpoint demo/gpt.pt --log demo/loss.jsonl
+    torchrun --nproc-per-node 2 examples/train_gpt.py demo/dataset_shard --checkpoint demo/gpt.pt --curve demo/curve
 
 Run it again with the same --checkpoint, on one process or on four, and it goes on where the checkpoint is: the same
 global batches, so the same loss curve, but for the order in which floats are added.
@@ -113,7 +113,7 @@ def train(given: argparse.Namespace) -> None:
             loss = update(model, optimizer, batch, world_size)
             step += 1
             if rank == 0:
-                report(given.log, step, loss, world_size)
+                report(given.curve, step, loss, world_size)
                 if step % given.checkpoint_every == 0 or step == given.steps:
                     state = {"model": bare.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
                     save(given.checkpoint, state | {"loader": loader.state_dict()})
@@ -135,10 +135,10 @@ def update(model: nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, 
     return float(total)
 
 
-def report(log: Path, step: int, loss: float, world_size: int) -> None:
+def report(curve: Path, step: int, loss: float, world_size: int) -> None:
     """A line of JSON."""
     print(f"step {step:5d}  loss {loss:.4f}", flush=True)
-    with log.open("a") as file:
+    with curve.open("a") as file:
         file.write(json.dumps({"step": step, "loss": loss, "world_size": world_size}) + "\n")
 
 
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("shards", type=Path, help="a directory of train shards")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoint.pt"))
     parser.add_argument("--checkpoint-every", type=int, default=10, metavar="STEPS")
-    parser.add_argument("--log", type=Path, default=Path("loss.jsonl"), help="a line of JSON for every step")
+    parser.add_argument("--curve", type=Path, default=Path("loss.jsonl"), help="a line of JSON for every step")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--global-batch-size", type=int, default=16, help="samples of a step, over all processes")
     parser.add_argument("--context-length", type=int, default=128)
