@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # What `shardfleet export` writes, read by the trainers' own readers: test-interop.sh [READER…], of tests/interop/readers.
 # Each has an environment of its own, .venv-interop/<reader>, because they want different versions of the same libraries;
-# all of them take about 8 GB, mostly PyTorch. What could not be installed is named, and its tests skip. `torch` is for
-# the loader's adapter and the example.
+# all of them take about 8 GB, mostly PyTorch. What could not be installed is named, and its tests skip.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 
@@ -34,7 +33,7 @@ for reader in "${readers[@]}"; do
 done
 
 say "reading"
-python -m pytest tests/interop tests/loader/test_torch.py tests/loader/test_example.py
+python -m pytest tests/interop
 if ((${#missing[@]})); then
   echo "not installed, so not read: ${missing[*]}" >&2
   exit 1
