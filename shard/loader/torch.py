@@ -132,6 +132,7 @@ class TorchLoader:
             for batch in self.loader:
                 yield tensors(batch, self._fields)
             return
+        self.loader.close()  # A forked process must not inherit a lock that the loader's thread holds.
         workers = Workers(
             StepDataset(self.loader, self._fields),
             batch_sampler=StepSampler(self.loader),
