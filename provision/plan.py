@@ -13,7 +13,8 @@ from provision.catalog.types import SourceFile
 from provision.errors import PlanError
 from provision.hosts import Host
 from shard.frozen import Record, canonical_json
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Identity, Job, Options, TokenizerSpec, Unit, identity_of
+from shard.job import FORMAT_VERSION, Dataset, Holdout, Identity, Job, TokenizerSpec, Unit, identity_of
+from shard.options import Options
 
 PLAN_VERSION = 1
 

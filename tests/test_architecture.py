@@ -13,6 +13,7 @@ SHARED = {
     # Plain data types: what plan, job, events and reports are made of.
     "shard.frozen": "*",
     "shard.job": "*",
+    "shard.options": "*",
     "shard.progress": "*",
     "shard.records": "*",
     "shard.errors": "*",

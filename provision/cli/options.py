@@ -13,7 +13,7 @@ from provision.cli.values import Rate, Seconds, Size
 from provision.plan import Policy
 from provision.prepare import Request
 from provision.tokenizers import NO_EOD
-from shard.job import Options
+from shard.options import Options
 from shard.tokenizer.ranks import RANK_FILES
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -13,7 +13,7 @@ from provision.ledger import Entry, read_ledger, write_ledger
 from provision.plan import Policy
 from provision.preflight import failures, require_ready
 from provision.prepare import Prepared, Request, prepare, write_run
-from shard.job import Options
+from shard.options import Options
 from shard.progress import UnitCounts
 from tests.support.jobs import write_corpus
 from tests.support.plans import tree_of

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi, RepoFile
 
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, Options, TokenizerSpec, Unit, identity_of
+from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.options import Options
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.ranks import RANK_FILES

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from shard.errors import JobError
 from shard.frozen import canonical_json, read_record
-from shard.job import Holdout, Job, Options, TokenizerSpec, Unit, identity_of
+from shard.job import Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.options import Options
 from shard.records import ShardRecord, UnitSource, directory_record, matches, read_directory, read_shard
 from tests.support.jobs import BYTES_SPEC, make_job, write_job
 
