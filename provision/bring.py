@@ -15,7 +15,7 @@ from provision.plan import HostPlan, Plan, job_of
 from provision.rundir import RunDirectory
 from shard.disk import fsync_directory, write_atomic
 from shard.errors import DiskFullError, JobError, ShardError
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json, unsealed
 from shard.host.commits import Commit
 from shard.records import DIRECTORY_FILE, ShardRecord, directory_record, place_of, read_directory, read_shard
 
@@ -109,7 +109,7 @@ def _open(directory: Path, plan: Plan, gathered: Gathered) -> None:
             return
         if stray := next((path for path in directory.iterdir() if _SHARD_FILE.fullmatch(path.name)), None):
             raise InputError(f"{directory}: holds {stray.name} but no {DIRECTORY_FILE}; gather into another directory")
-        write_atomic(directory / DIRECTORY_FILE, canonical_json(wanted))
+        write_atomic(directory / DIRECTORY_FILE, sealed_json(wanted))
     except OSError as error:
         raise InputError(f"{directory}: {error.strerror}; choose another directory for the holdout") from error
     except JobError as error:
@@ -150,10 +150,10 @@ def _get(channel: Channel, path: str) -> bytes:
 
 def _is_record(data: bytes, commit: Commit, plan: Plan) -> bool:
     try:
-        record = msgspec.json.decode(data, type=ShardRecord)
-    except msgspec.DecodeError:
+        record = msgspec.json.decode(unsealed(data), type=ShardRecord)
+    except (msgspec.DecodeError, JobError):
         return False
-    return _agree(record, commit, plan) and canonical_json(record) == data
+    return _agree(record, commit, plan) and sealed_json(record) == data
 
 
 def _is_here(directory: Path, commit: Commit, plan: Plan, *, hashed: bool) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from shard.frozen import Record, read_record
+from shard.frozen import Record, read_sealed
 from shard.job import FORMAT, FORMAT_VERSION, Identity, Job, Unit
 
 Split = Literal["train", "holdout"]
@@ -101,12 +101,12 @@ def directory_record(job: Job, split: Split) -> DirectoryRecord:
 
 def read_directory(directory: Path) -> DirectoryRecord:
     """The record of a directory. Raises JobError when there is none, or it is not ours."""
-    return read_record(directory / DIRECTORY_FILE, DirectoryRecord)
+    return read_sealed(directory / DIRECTORY_FILE, DirectoryRecord)
 
 
 def read_shard(directory: Path, stem: str) -> ShardRecord:
     """The record of a shard. Raises JobError."""
-    return read_record(f"{directory}/{stem}.json", ShardRecord)
+    return read_sealed(f"{directory}/{stem}.json", ShardRecord)
 
 
 def matches(record: ShardRecord, unit: Unit, fingerprint: str) -> bool:

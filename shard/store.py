@@ -14,7 +14,7 @@ import msgspec
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
 from shard.formats.layout import index_size
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.job import Job, Unit
 from shard.records import DIRECTORY_FILE, ShardRecord, Split, directory_record, matches, read_directory, read_shard
 
@@ -232,7 +232,7 @@ def _adopt(directory: Path, split: Split, job: Job) -> None:
         )
     for stray in _our_files(directory):
         stray.unlink()
-    write_atomic(path, canonical_json(wanted))
+    write_atomic(path, sealed_json(wanted))
     fsync_directory(directory)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.formats.megatron import index_bytes
 from shard.formats.payload import Payload
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.job import FORMAT_VERSION, Job, Unit
 from shard.records import SPLITS, ShardRecord, Split, UnitSource
 from shard.store import Directories
@@ -103,7 +103,7 @@ class UnitWriter:
             directory = self._directories[split]
             path = directory / f"{self._unit.stem}.json"
             with disk_full_named(path):
-                write_atomic(path, canonical_json(records[split]))
+                write_atomic(path, sealed_json(records[split]))
                 fsync_directory(directory)
         return records
 

@@ -13,7 +13,7 @@ from shard.disk import fsync_directory
 from shard.errors import JobError, StoreError
 from shard.export import catid, datatrove, litdata, llmc, mds, megatron, nanogpt, olmo, parquet
 from shard.export.options import ExportOptions
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.records import Split
 from shard.stored import Stored, open_stored
 
@@ -66,7 +66,7 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
         unfinished.mkdir(parents=True)
         left_out = {source.record.split: FORMATS[format_name](source, unfinished, options) for source in sources}
         facts = _facts(sources, format_name, options, left_out, unfinished)
-        (unfinished / EXPORT_FILE).write_bytes(canonical_json(facts))
+        (unfinished / EXPORT_FILE).write_bytes(sealed_json(facts))
         linked, own = _sizes(unfinished)
         _make_last(unfinished)
         unfinished.rename(target.absolute())

@@ -12,8 +12,9 @@ import msgspec
 
 from shard.errors import JobError
 from shard.formats.payload import DTYPES
-from shard.frozen import canonical_json
+from shard.frozen import canonical_json, unsealed
 from shard.job import FORMAT, FORMAT_VERSION, Identity
+from shard.manifest import MANIFEST_FILE, Manifest
 from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split, place_of
 from shard.verify.report import DirectoryReport, Finding, UnitFacts
 from shard.verify.shard import check_shard
@@ -101,6 +102,8 @@ class _DirectoryCheck:
                 else:
                     checked = self._mine is None or record.unit in self._mine or record.host == self._host
                     found.append((record, _facts(record, checked=checked)))
+            elif name == MANIFEST_FILE:
+                self._read(path, Manifest)
             elif _LEFT_OVER.fullmatch(name) or (shard is not None and shard[1] not in committed):
                 self.warning(path, "unfinished: no record commits it; the next run removes or replaces it")
         return found
@@ -156,16 +159,11 @@ class _DirectoryCheck:
 
     def _read(self, path: Path, kind: type[R]) -> R | None:
         try:
-            data = path.read_bytes()
-            record = msgspec.json.decode(data, type=kind)
+            return msgspec.json.decode(unsealed(path.read_bytes()), type=kind)
         except OSError as error:
             self.error(path, f"cannot be read: {error.strerror}")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JobError) as error:
             self.error(path, f"not a {kind.__name__}: {error}")
-        else:
-            if canonical_json(record) != data:
-                self.error(path, "not as it was written: other spelling of the same record")
-            return record
         return None
 
 
