@@ -17,7 +17,8 @@ from shard.options import Options
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.ranks import RANK_FILES
-from tests.support.text import data_directory, real_documents
+from tests.support.data import data_directory
+from tests.support.text import real_documents
 
 BYTES_SPEC = TokenizerSpec(
     name="bytes", kind="bytes", vocab_size=257, eod_id=256, sha256=hashlib.sha256(b"").hexdigest()
