@@ -14,6 +14,7 @@ import msgspec
 
 from shard.frozen import Record, canonical_json, require, stays_below
 from shard.options import Options
+from shard.trainers import require_served
 
 FORMAT = "shardfleet"
 FORMAT_VERSION = 1
@@ -224,10 +225,22 @@ class Job(Record, frozen=True, kw_only=True):
         rest = {"units": self.identity.units, "units_sha256": self.identity.units_sha256}
         differing = msgspec.structs.replace(known, **rest).differing(self.identity)
         require(not differing, f"the identity is that of another job: {'; '.join(differing)}")
+        require_readable(self.options, self.tokenizer)
 
     @property
     def fingerprint(self) -> str:
         return self.identity.fingerprint
+
+
+def require_readable(options: Options, tokenizer: TokenizerSpec) -> None:
+    """Raise JobError where a trainer that is asked for could not read these tokens."""
+    require_served(
+        options.trainers,
+        tokenizer=tokenizer.name,
+        vocab_size=tokenizer.vocab_size,
+        dtype=tokenizer.dtype,
+        eod_id=tokenizer.eod_id,
+    )
 
 
 def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, units: Sequence[Unit]) -> Identity:

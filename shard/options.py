@@ -3,6 +3,7 @@
 from typing import Literal
 
 from shard.frozen import Record, require
+from shard.trainers import Trainer
 
 MIN_BANDWIDTH = 10_000
 """Bytes a second. A smaller limit is a unit that was left out: at this one a gigabyte takes a day."""
@@ -33,6 +34,8 @@ class Options(Record, frozen=True, kw_only=True):
     """A host that has not heard from the launcher for so long takes it for gone; None never."""
     await_more: bool = False
     """Whether a host that has nothing left waits for units that others cannot do, until the launcher hangs up."""
+    trainers: tuple[Trainer, ...] = ()
+    """Trainers that find their names and sidecars beside each payload, which is the same for all."""
     progress_seconds: float = 2.0
     rank_restarts: int = 5
     """How often in a row a rank process that crashes is started again."""

@@ -19,6 +19,7 @@ SHARED = {
     "shard.errors": "*",
     "shard.manifest": "*",
     "shard.verify.report": "*",
+    "shard.trainers": "*",
     # What hosts answer, and are asked.
     "shard.host.commits": {"Commit", "Commits"},
     "shard.host.follow": {"Standing"},
@@ -28,6 +29,7 @@ SHARED = {
     "shard.verify.coverage": {"report_of"},
     # Small helpers without state.
     "shard.disk": {"fsync_directory", "write_atomic"},
+    "shard.links": {"alias"},
     "shard.host.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
     # The catalog looks into the first file with the very code that will read all of them.
     "shard.source": {"files"},

@@ -14,6 +14,7 @@ from shard.formats.payload import DTYPES
 from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord
 from shard.tokenizer.ranks import by_sha256
 from shard.tokenizer.raw_bytes import EOD_ID
+from shard.trainers import ALIASES
 
 _CHUNK_BYTES = 4 << 20
 # Ids that no text is ever encoded to, by encoding: these may stand at the end of a document and nowhere else.
@@ -24,7 +25,7 @@ Problem = tuple[Path, str]
 
 
 def check_shard(directory: Path, record: ShardRecord, common: DirectoryRecord) -> list[Problem]:
-    """Compare payload and index of one shard with its record and with each other."""
+    """Compare payload, index and sidecars of one shard with its record and with each other."""
     base = directory / f"{record.unit:06d}"
     index_path, payload_path, named = base.with_suffix(".idx"), base.with_suffix(".bin"), f"{base.name}.json"
     problems: list[Problem] = []
@@ -39,14 +40,30 @@ def check_shard(directory: Path, record: ShardRecord, common: DirectoryRecord) -
     except OSError as error:
         wrong = [_said(error, payload_path)]
     problems += ((payload_path, problem) for problem in wrong)
+    for suffix, expected in record.sidecars.items():
+        path = Path(f"{base}.{suffix}")
+        try:
+            # Another name of the payload, which has been read.
+            if suffix in ALIASES and path.samefile(payload_path):
+                continue
+            digest = _sha256(path)
+        except OSError as error:
+            problems.append((path, _said(error, path)))
+        else:
+            if digest != expected:
+                problems.append((path, f"sha256 {digest}; {named} says {expected}"))
     return problems
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_index(
     path: Path, record: ShardRecord, common: DirectoryRecord, named: str
 ) -> tuple[Index | None, list[str]]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _sha256(path)
     index = read_index(path)
     problems: list[str] = []
     if digest != record.index_sha256:

@@ -203,6 +203,7 @@ def test_plan_elsewhere_knows_the_ledger(with_far_host: Path) -> None:
         ({"output_dir": "/a\nb"}, "control character"),
         ({"holdout_dir": "~/train"}, "would both go to '~/train'"),
         ({"tokenizer": "nothing"}, "'nothing'"),
+        ({"options": Options(trainers=("olmo",)), "eod": "none"}, "--for olmo: it finds documents by their"),
         ({"eod": "300"}, "end-of-document id 300 is outside the vocabulary of 'bytes'"),
         ({"dataset": DatasetSpec(name="/nowhere")}, "/nowhere"),
         ({"ssh_config": Path("/nowhere/config")}, "/nowhere/config"),
