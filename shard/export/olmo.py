@@ -15,6 +15,11 @@ from shard.export.links import link_or_copy
 from shard.export.options import ExportOptions, require_no_context_length, require_no_shard_size, short_name
 from shard.stored import Stored, StoredShard
 
+NOTE = (
+    "OLMo-core: use a TokenizerConfig without bos_token_id. With bos = eos, as in TokenizerConfig.gpt2(), it looks for "
+    "that id twice in a row and finds no document boundary here"
+)
+
 
 def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     require_no_context_length(options, "olmo", "NumpyFSLDataset cuts them")
