@@ -34,6 +34,13 @@ def test_megatron(store: Any, tmp_path: Path) -> None:
     assert found.checks
 
 
+def test_megatron_samples(store: Any, tmp_path: Path) -> None:
+    """GPTDataset makes its samples of exactly these documents."""
+    found = read("megatron_gpt", store, tmp_path, ExportOptions(), format_name="megatron")
+    assert found.checks
+    assert {len(sample) for sample in found.samples} == {LENGTH}
+
+
 def test_datatrove(store: Any, tmp_path: Path) -> None:
     """DatatroveFolderDataset gives the windows of every file, and by the index the right positions."""
     found = read("datatrove", store, tmp_path, ExportOptions())

@@ -38,10 +38,15 @@ class ReaderError(Exception):
 
 
 def python_of(name: str) -> Path | None:
-    """The interpreter of a reader's environment; None when it is not there."""
+    """The interpreter of a reader's environment; None when it is not there. `megatron_gpt` is another way to read in
+    the environment `megatron`."""
     environments = Path(os.environ.get("SHARDFLEET_INTEROP", _REPOSITORY / ".venv-interop")).absolute()
-    python = environments / name / "bin" / "python"
+    python = environments / environment_of(name) / "bin" / "python"
     return python if python.exists() else None
+
+
+def environment_of(name: str) -> str:
+    return name.partition("_")[0]
 
 
 def run_reader(
@@ -50,7 +55,7 @@ def run_reader(
     """Run `read_<name>.py` and return its answer. Raises ReaderError; needs the environment."""
     python = python_of(name)
     if python is None:
-        raise ReaderError(f"no environment for {name}: scripts/test-interop.sh {name} makes it")
+        raise ReaderError(f"no environment for {name}: scripts/test-interop.sh {environment_of(name)} makes it")
     done = subprocess.run(
         [python, _SCRIPTS / f"read_{name}.py", task, directory, answer, *arguments],
         capture_output=True,
@@ -68,7 +73,7 @@ def run_reader(
 def read_by(name: str, directory: Path, scratch: Path, dtype: str, length: int, eod: int) -> Answer:
     """Have a reader read everything. Skips the test where its environment is not there."""
     if python_of(name) is None:
-        pytest.skip(f"no reader of {name}: scripts/test-interop.sh {name} installs it")
+        pytest.skip(f"no reader of {name}: scripts/test-interop.sh {environment_of(name)} installs it")
     answer = scratch / f"{name}.json"
     facts = run_reader(
         *(name, "collect", directory, answer),
