@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _SCRIPTS = _REPOSITORY / "tests" / "interop" / "readers"
-_SECONDS = 300
+_SECONDS = 1200
 
 Tokens = NDArray[Any]
 

@@ -77,10 +77,10 @@ def main(package: str, read: Read, check: Check | None = None, collect: Read | N
 
 
 def _timed(read: Read, request: Request, seconds: float) -> dict[str, Any]:
-    """Passes over everything, opened anew for each: the first warms up, the others are timed, three at least."""
+    """Passes over everything, opened anew for each: the first warms up, the others are timed, one at least."""
     passes: list[float] = []
     counts = set()
-    while len(passes) < 4 or sum(passes[1:]) < seconds:
+    while len(passes) < 2 or sum(passes[1:]) < seconds:
         samples = read(request)
         start = time.perf_counter()
         tokens = total = 0
