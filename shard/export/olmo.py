@@ -10,6 +10,11 @@ from shard.formats.olmo import table_bytes
 from shard.links import link_or_copy
 from shard.stored import Stored
 
+NOTE = (
+    "OLMo-core: use a TokenizerConfig without bos_token_id. With bos = eos, as in TokenizerConfig.gpt2(), it looks for "
+    "that id twice in a row and finds no document boundary here"
+)
+
 
 def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     require_no_context_length(options, "olmo", "NumpyFSLDataset cuts them")

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from shard.disk import fsync_directory
-from shard.errors import JobError, StoreError
+from shard.disk import fsync_directory, is_full
+from shard.errors import DiskFullError, JobError, StoreError
 from shard.export import catid, datatrove, litdata, llmc, mds, megatron, nanogpt, olmo, parquet
 from shard.export.options import ExportOptions
 from shard.frozen import sealed_json
@@ -34,6 +34,9 @@ FORMATS: Mapping[str, Callable[[Stored, Path, ExportOptions], int]] = {
 }
 """Name → what writes one split into a directory and returns the tokens that it had to leave out."""
 
+NOTES: Mapping[str, str] = {"olmo": olmo.NOTE}
+"""Name → what the format does not say by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -49,6 +52,8 @@ class Exported:
     """That the export takes beside the shards."""
     linked_bytes: int
     """That it shares with them by hard links."""
+    note: str | None
+    """What whoever trains on it must know."""
 
 
 def export(directories: Sequence[Path], format_name: str, target: Path, options: ExportOptions) -> Exported:
@@ -57,6 +62,8 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
     Raises JobError or StoreError for what cannot be asked, VerificationError when a shard is damaged, DiskFullError;
     then there is no target, and the shards are untouched.
     """
+    if options.local_ranks is not None and format_name != "catid":
+        raise JobError(f"--local-ranks {options.local_ranks}: only catid's files depend on how many ranks read them")
     sources = [open_stored(directory) for directory in directories]
     _require_one_dataset(sources)
     if target.exists() or target.is_symlink():
@@ -72,11 +79,16 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
         unfinished.rename(target.absolute())
         fsync_directory(target.absolute().parent)
     except OSError as error:
+        if is_full(error):
+            raise DiskFullError(
+                f"{target}: {os.strerror(error.errno or 0)}; nothing is left of this export, and the shards are as "
+                "they were: free space there, or choose another --to"
+            ) from error
         raise StoreError(f"{target}: {error.strerror or error}; nothing is left of this export") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     documents, tokens = (sum(counts) for counts in zip(*((s.documents, s.tokens) for s in sources), strict=True))
-    return Exported(target, documents, tokens, sum(left_out.values()), own, linked)
+    return Exported(target, documents, tokens, sum(left_out.values()), own, linked, NOTES.get(format_name))
 
 
 def _require_one_dataset(sources: Sequence[Stored]) -> None:

@@ -173,3 +173,14 @@ def test_sizes_that_are_none(size: str, shards: Path, tmp_path: Path) -> None:
     )
     assert done.exit_code == 2
     assert f"{size!r} is no count" in done.output
+
+
+def test_export_notes_what_a_trainer_must_know(shards: Path, tmp_path: Path) -> None:
+    """OLMo-core's trap is said by the command; ranks of a host matter to catid's files alone."""
+    assert (
+        "note: OLMo-core: use a TokenizerConfig without bos_token_id"
+        in invoke("export", shards, "--to", tmp_path / "olmo", "--format", "olmo").stdout
+    )
+    assert "note:" not in invoke("export", shards, "--to", tmp_path / "nanogpt", "--format", "nanogpt").stdout
+    with pytest.raises(JobError, match="--local-ranks 2"):
+        invoke("export", shards, "--to", tmp_path / "mds", "--format", "mds", "--local-ranks", 2)
