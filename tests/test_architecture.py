@@ -41,6 +41,7 @@ SHARED = {
     # Directories on this machine: verify, export, inspect, cat.
     "shard.export.options": {"ExportOptions"},
     "shard.export.run": {"FORMATS", "export"},
+    "shard.concat": {"concatenate"},
     "shard.imports.options": {"ImportOptions"},
     "shard.imports.run": {"IMPORTS", "import_tokens"},
     "shard.stored": {"Stored", "open_stored"},

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from provision.tokenizers import NO_EOD, fetch_tokenizer
+from shard.concat import concatenate
 from shard.imports.options import ImportOptions
 from shard.imports.run import IMPORTS, import_tokens
 from shard.tokenizer.ranks import RANK_FILES
@@ -51,4 +52,26 @@ def import_command(
         click.echo(
             f"{done.directory}: {done.documents:,} documents, {done.tokens:,} tokens from {done.files} "
             f"{'file' if done.files == 1 else 'files'}"
+        )
+
+
+@click.command()
+@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to make.")
+@click.option(
+    "--holdout-dir",
+    "holdout",
+    type=click.Path(path_type=Path),
+    help="Directory to make for holdout, where directories of both splits are given.",
+)
+def concat(directories: tuple[Path, ...], target: Path, holdout: Path | None) -> None:
+    """Join DIRECTORIES of shards of equal tokenizer, in their order, train with train and holdout with holdout.
+
+    Payloads are compared with their records and hard-linked: they stand on the disk once, and the sources stay as they
+    are.
+    """
+    for done in concatenate(directories, target, holdout):
+        copied = f", {done.copied_bytes:,} bytes copied: no links there" if done.copied_bytes else ""
+        click.echo(
+            f"{done.directory}: {done.units} units, {done.documents:,} documents, {done.tokens:,} tokens{copied}"
         )

@@ -1,7 +1,5 @@
 """Import: files of another tool → two directories of shards, train and holdout, which appear whole or not at all."""
 
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,8 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from shard.disk import fsync_directory
-from shard.errors import SourceError, StoreError
+from shard.errors import SourceError
 from shard.formats.payload import Payload
 from shard.imports import catid, datatrove, llmc, megatron, nanogpt, parquet
 from shard.imports.blocks import Documents, checked
@@ -23,6 +20,7 @@ from shard.options import Options
 from shard.records import SPLITS, ShardRecord, Split, UnitSource
 from shard.store import Directories, open_store
 from shard.verify.shard import never_text
+from shard.whole import appearing
 from shard.writer import UnitWriter
 
 Read = Callable[[Sequence[Source], ImportOptions], Iterator[tuple[int, Documents]]]
@@ -68,40 +66,21 @@ def import_tokens(
     form = IMPORTS[format_name]
     if form.says_width:
         options.require_no_ids(format_name)
-    finals: Directories = {"train": target.absolute(), "holdout": holdout.absolute()}
-    _require_free(finals)
-    unfinished: Directories = {
-        split: final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp") for split, final in finals.items()
-    }
-    try:
+    finals: Directories = {"train": target, "holdout": holdout}
+    with appearing(finals) as unfinished:
         sources = in_order(form.find(path))
         job = _job(path, format_name, sources, unfinished, options.tokenizer)
         with open_store(job) as directories:
             records = list(_write(sources, form.read, job, directories, options))
-        _appear(unfinished, finals)
-    except OSError as error:
-        name = error.filename or target
-        raise StoreError(f"{name}: {error.strerror or error}; nothing is left of this import") from error
-    finally:
-        for directory in unfinished.values():
-            shutil.rmtree(directory, ignore_errors=True)
     return {
         split: Imported(
-            finals[split],
+            finals[split].absolute(),
             files=sum(source.split == split for source in sources),
             documents=sum(record[split].documents for record in records),
             tokens=sum(record[split].tokens for record in records),
         )
         for split in SPLITS
     }
-
-
-def _require_free(finals: Directories) -> None:
-    if finals["train"] == finals["holdout"]:
-        raise StoreError(f"{finals['train']}: --to and --holdout-dir are the same directory")
-    for final in finals.values():
-        if final.exists() or final.is_symlink():
-            raise StoreError(f"{final}: exists; imports replace nothing: remove it, or choose another")
 
 
 def _job(
@@ -174,15 +153,3 @@ def _write(
 def _append(writer: UnitWriter, payload: Payload, split: Split) -> None:
     mask = np.full(len(payload.offsets) - 1, split == "holdout")
     writer.write(payload, mask)
-
-
-def _appear(unfinished: Directories, finals: Directories) -> None:
-    """Both directories, holdout first, or neither."""
-    unfinished["holdout"].rename(finals["holdout"])
-    try:
-        unfinished["train"].rename(finals["train"])
-    except OSError:
-        finals["holdout"].rename(unfinished["holdout"])
-        raise
-    for final in finals.values():
-        fsync_directory(final.parent)

@@ -1,4 +1,4 @@
-"""`shardfleet import`: directories of shards from others, by the command."""
+"""`shardfleet import` and `concat`: directories of shards from others, by the command."""
 
 import json
 from pathlib import Path
@@ -47,3 +47,19 @@ def test_import_of_other_ids_leaves_nothing(tokens: Path, tmp_path: Path) -> Non
     with pytest.raises(SourceError, match=r"train\.bin: .*end-of-document id \(101\)"):
         invoke(*("import", tokens, "--format", "nanogpt", "--tokenizer", "bytes", "--eod", 101), "--to", tmp_path / "x")
     assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+
+
+def test_concat_says_what_it_made(tokens: Path, tmp_path: Path) -> None:
+    """Both splits are joined in one command; the payload is that of the sources in a row."""
+    for name in ("a", "b"):
+        ids = np.fromfile(tokens / "train.bin", dtype="<u2")
+        (tokens / "train.bin").write_bytes(np.concatenate((ids, ids)).tobytes())
+        invoke("import", tokens, "--format", "nanogpt", "--tokenizer", "bytes", "--to", tmp_path / name)
+    sources = [tmp_path / name for name in ("a", "a_holdout", "b", "b_holdout")]
+    said = invoke("concat", *sources, "--to", tmp_path / "all", "--holdout-dir", tmp_path / "all_holdout").stdout
+    assert said == (
+        f"{tmp_path}/all: 4 units, 18 documents, 84 tokens\n{tmp_path}/all_holdout: 4 units, 2 documents, 10 tokens\n"
+    )
+    payloads = [b"".join(path.read_bytes() for path in sorted((tmp_path / n).glob("*.bin"))) for n in ("a", "b", "all")]
+    assert payloads[0] + payloads[1] == payloads[2]
+    assert "verified: complete" in invoke("verify", tmp_path / "all").stdout
