@@ -43,6 +43,9 @@ SHARED = {
     # Directories on this machine: verify, export, inspect, cat.
     "shard.export.options": {"ExportOptions"},
     "shard.export.run": {"FORMATS", "export"},
+    "shard.concat": {"concatenate"},
+    "shard.imports.options": {"ImportOptions"},
+    "shard.imports.run": {"IMPORTS", "import_tokens"},
     "shard.stored": {"Stored", "open_stored"},
     "shard.summary": {"Document", "document_at", "lengths_of"},
     "shard.tokenizer.load": {"load_reference"},
@@ -54,7 +57,7 @@ SHARED = {
 DOORS = {
     "anyio": {"provision/hubserver/"},
     "awkward": {"shard/tokenizer/fast.py"},
-    "cityhash": {"shard/export/catid.py"},
+    "cityhash": {"shard/export/catid.py", "shard/imports/catid.py"},
     "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
     "cryptography": {"provision/ssh/connect.py"},
     "fsspec": {"shard/source/files.py"},
@@ -68,7 +71,7 @@ DOORS = {
     "numpy": {"shard/"},
     "paramiko": {"provision/ssh/"},
     # rank.py sets the number of Arrow's threads.
-    "pyarrow": {"shard/source/", "shard/host/rank.py", "shard/export/parquet.py"},
+    "pyarrow": {"shard/source/", "shard/host/rank.py", "shard/export/parquet.py", "shard/imports/parquet.py"},
     "requests": {"provision/tokenizers.py"},
     "rich": {
         *("provision/conclude.py", "provision/display.py", "provision/report.py"),
@@ -81,7 +84,7 @@ DOORS = {
     "tokenizers": {"shard/tokenizer/hf.py"},
     "uvicorn": {"provision/hubserver/"},
     "xxhash": {"shard/split.py"},
-    "zstandard": {"shard/export/catid.py"},
+    "zstandard": {"shard/export/catid.py", "shard/imports/catid.py"},
     # Records, everywhere.
     "msgspec": {"provision/", "shard/"},
 }

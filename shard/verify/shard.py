@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from shard.errors import VerificationError
 from shard.formats.megatron import Index, read_index
 from shard.formats.payload import DTYPES
-from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord
+from shard.job import TokenizerSpec
+from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, TokenizerFacts
 from shard.tokenizer.ranks import by_sha256
 from shard.tokenizer.raw_bytes import EOD_ID
 from shard.trainers import ALIASES
@@ -120,7 +121,7 @@ class _TokenCheck:
     def __init__(self, common: DirectoryRecord, index: Index | None) -> None:
         self._vocab_size = common.tokenizer.vocab_size
         self._eod_id = common.tokenizer.eod_id if index is not None else None
-        self._only_at_ends = self._eod_id is not None and self._eod_id == _never_text(common)
+        self._only_at_ends = self._eod_id is not None and self._eod_id == never_text(common.tokenizer)
         # [documents] int64: position of the last token of every document
         self._ends = np.cumsum(index.lengths, dtype=np.int64) - 1 if index is not None else np.empty(0, dtype=np.int64)
         self._position = 0
@@ -163,11 +164,11 @@ class _TokenCheck:
         self._count[kind] += count
 
 
-def _never_text(common: DirectoryRecord) -> int | None:
+def never_text(tokenizer: TokenizerFacts | TokenizerSpec) -> int | None:
     """The end-of-document id that no text of this tokenizer is encoded to, where that is known."""
-    if common.tokenizer.kind == "bytes":
+    if tokenizer.kind == "bytes":
         return EOD_ID
-    file = by_sha256(common.tokenizer.sha256)
+    file = by_sha256(tokenizer.sha256)
     return _NEVER_TEXT[file.encoding] if file is not None else None
 
 
