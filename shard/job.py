@@ -99,7 +99,7 @@ class TokenizerSpec(Record, frozen=True, kw_only=True):
     """Which tokenizer. The file itself travels beside the job under the name `file`."""
 
     name: str
-    kind: Literal["tiktoken", "hf", "bytes"]
+    kind: Literal["tiktoken", "hf", "sentencepiece", "bytes"]
     vocab_size: int
     """One more than the largest id, special tokens included."""
     eod_id: int | None
@@ -108,6 +108,8 @@ class TokenizerSpec(Record, frozen=True, kw_only=True):
     """Of the tokenizer file; of the empty string for `bytes`."""
     file: str | None = None
     """File name inside the job's tokenizer directory."""
+    bos_id: int | None = None
+    """Written before every document; None for no such token."""
 
     def __post_init__(self) -> None:
         require(1 <= self.vocab_size <= 2**31, f"tokenizer {self.name!r}: vocabulary of {self.vocab_size}")
@@ -116,11 +118,10 @@ class TokenizerSpec(Record, frozen=True, kw_only=True):
             self.file is None or bool(_BARE_FILE.fullmatch(self.file)),
             f"tokenizer {self.name!r}: file {self.file!r} is no bare file name",
         )
-        if self.eod_id is not None:
+        for what, token in (("end-of-document", self.eod_id), ("beginning-of-document", self.bos_id)):
             require(
-                0 <= self.eod_id < self.vocab_size,
-                f"end-of-document id {self.eod_id} is outside the vocabulary of {self.name!r} "
-                f"(0 to {self.vocab_size - 1})",
+                token is None or 0 <= token < self.vocab_size,
+                f"{what} id {token} is outside the vocabulary of {self.name!r} (0 to {self.vocab_size - 1})",
             )
 
     @property
@@ -146,8 +147,11 @@ class Holdout(Record, frozen=True, kw_only=True):
         return int(Fraction(repr(self.rate)) * (1 << 64))
 
 
-class Identity(Record, frozen=True, kw_only=True):
-    """Everything that decides output bytes, and nothing else. Its hash is the fingerprint."""
+class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything that decides output bytes, and nothing else. Its hash is the fingerprint.
+
+    What has a default stands in the JSON only where it is another: so younger fields leave older fingerprints alone.
+    """
 
     format: str
     version: int
@@ -161,6 +165,7 @@ class Identity(Record, frozen=True, kw_only=True):
     holdout_seed: int
     units: int
     units_sha256: str
+    bos_id: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -255,6 +260,7 @@ def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, un
         tokenizer_sha256=tokenizer.sha256,
         vocab_size=tokenizer.vocab_size,
         eod_id=tokenizer.eod_id,
+        bos_id=tokenizer.bos_id,
         dtype=tokenizer.dtype,
         text_column=dataset.text_column,
         holdout_rate=holdout.rate,

@@ -15,12 +15,18 @@ SPLITS: tuple[Split, Split] = ("train", "holdout")
 DIRECTORY_FILE = "dataset.json"
 
 
-class TokenizerFacts(Record, frozen=True, kw_only=True):
+class TokenizerFacts(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     kind: str
     vocab_size: int
     eod_id: int | None
     sha256: str
+    bos_id: int | None = None
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Tokens that every document has before and after its text: 0 or 1 each."""
+        return int(self.bos_id is not None), int(self.eod_id is not None)
 
 
 class SourceFacts(Record, frozen=True, kw_only=True):
@@ -98,7 +104,12 @@ def directory_record(job: Job, split: Split) -> DirectoryRecord:
         fingerprint=job.fingerprint,
         dtype=spec.dtype,
         tokenizer=TokenizerFacts(
-            name=spec.name, kind=spec.kind, vocab_size=spec.vocab_size, eod_id=spec.eod_id, sha256=spec.sha256
+            name=spec.name,
+            kind=spec.kind,
+            vocab_size=spec.vocab_size,
+            eod_id=spec.eod_id,
+            sha256=spec.sha256,
+            bos_id=spec.bos_id,
         ),
         source=SourceFacts(
             dataset=job.dataset.name, revision=job.dataset.revision, text_column=job.dataset.text_column

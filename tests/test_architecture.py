@@ -40,6 +40,7 @@ SHARED = {
     "shard.tokenizer.hf": {"HfReference"},
     "shard.tokenizer.ranks": {"RANK_FILES", "RankFile", "TiktokenReference", "by_sha256"},
     "shard.tokenizer.raw_bytes": {"EOD_ID", "VOCAB_SIZE"},
+    "shard.tokenizer.spm": {"SentencePieceReference"},
     # Directories on this machine: verify, export, inspect, cat.
     "shard.export.options": {"ExportOptions"},
     "shard.export.run": {"FORMATS", "export"},
@@ -63,10 +64,10 @@ DOORS = {
     "cryptography": {"provision/ssh/connect.py"},
     "fsspec": {"shard/source/files.py"},
     "gigatoken": {"shard/tokenizer/fast.py"},
-    "httpx2": {"provision/catalog/hub.py", "provision/tokenizers.py", "shard/source/"},
+    "httpx2": {"provision/catalog/hub.py", "provision/tokenizerfiles.py", "shard/source/"},
     "huggingface_hub": {
         *("provision/catalog/card.py", "provision/catalog/hub.py", "provision/push.py", "provision/survey.py"),
-        "provision/tokenizers.py",
+        "provision/tokenizerfiles.py",
         "shard/source/",
     },
     "numpy": {"shard/"},
@@ -80,6 +81,7 @@ DOORS = {
         "provision/cli/",
     },
     "stamina": {"shard/source/patience.py", "shard/host/rank.py", "provision/cli/__init__.py"},
+    "sentencepiece": {"shard/tokenizer/spm.py"},
     "starlette": {"provision/hubserver/"},
     "tiktoken": {"provision/tokenizers.py", "shard/tokenizer/ranks.py"},
     "tokenizers": {"shard/tokenizer/hf.py"},

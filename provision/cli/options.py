@@ -12,7 +12,7 @@ from provision.cli.hostsfile import hosts_option, slots_option
 from provision.cli.values import Rate, Seconds, Size, Trainers
 from provision.plan import Policy
 from provision.prepare import Request
-from provision.tokenizers import NO_EOD
+from provision.tokenizers import NO_EOD, OWN
 from shard.options import Options
 from shard.tokenizer.ranks import RANK_FILES
 from shard.trainers import SUFFIXES, Trainer
@@ -45,12 +45,20 @@ _OPTIONS = (
         default="gpt2",
         show_default=True,
         metavar="NAME",
-        help=f"{', '.join(RANK_FILES)}, bytes, hf:owner/name, a tokenizer.json or a .tiktoken file.",
+        help=f"{', '.join(RANK_FILES)}, bytes, hf:owner/name, a tokenizer.json, a SentencePiece .model, a directory "
+        "with one of them, or a .tiktoken file.",
     ),
     click.option(
         "--eod",
         metavar=f"{NO_EOD}|ID",
         help="Token after every document, or none.  [default: the tokenizer's own]",
+    ),
+    click.option(
+        "--bos",
+        metavar="[ID]",
+        is_flag=False,
+        flag_value=OWN,
+        help="Token before every document: the tokenizer's own, or one given by its id.  [default: none]",
     ),
     click.option(
         "--output-dir",
@@ -260,7 +268,18 @@ def run_options(command: F) -> F:
 
 
 _NAMES = (
-    *("hosts_file", "default_slots", "dataset", "revision", "config", "include", "text_column", "tokenizer", "eod"),
+    *(
+        "hosts_file",
+        "default_slots",
+        "dataset",
+        "revision",
+        "config",
+        "include",
+        "text_column",
+        "tokenizer",
+        "eod",
+        "bos",
+    ),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
     *("trainers",),
     *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),

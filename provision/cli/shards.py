@@ -87,9 +87,10 @@ def cat(directory: Path, number: int, tokenizer: str | None, tokens: bool) -> No
 
 
 def _text(stored: Stored, found: Document) -> list[int]:
-    """Ids without the end of document."""
+    """Ids without those that frame a document."""
     ids: list[int] = found.tokens.tolist()
-    return ids if stored.record.tokenizer.eod_id is None else ids[:-1]
+    before, after = stored.record.tokenizer.frame
+    return ids[before : len(ids) - after]
 
 
 def _facts(stored: Stored) -> dict[str, Any]:

@@ -188,6 +188,7 @@ def _directory_problems(record: DirectoryRecord) -> Iterator[str]:
         *(("dtype", record.dtype, identity.dtype), ("tokenizer kind", record.tokenizer.kind, identity.tokenizer_kind)),
         ("vocabulary size", record.tokenizer.vocab_size, identity.vocab_size),
         ("end-of-document id", record.tokenizer.eod_id, identity.eod_id),
+        ("beginning-of-document id", record.tokenizer.bos_id, identity.bos_id),
         ("tokenizer sha256", record.tokenizer.sha256, identity.tokenizer_sha256),
         ("text column", record.source.text_column, identity.text_column),
         ("holdout rate", record.holdout.rate, identity.holdout_rate),

@@ -78,7 +78,7 @@ def _check_index(
     np.cumsum(index.lengths, dtype=np.int64, out=starts[1:])
     if starts[-1] != record.tokens:
         problems.append(f"its documents have {starts[-1]} tokens; {named} says {record.tokens}")
-    shortest = 0 if common.tokenizer.eod_id is None else 1
+    shortest = sum(common.tokenizer.frame)
     if len(index.lengths) and index.lengths.min() < shortest:
         problems.append(f"document {int(index.lengths.argmin())} has {index.lengths.min()} tokens")
     differing = np.flatnonzero(index.byte_offsets != starts[:-1] * DTYPES[common.dtype].itemsize)
@@ -122,8 +122,11 @@ class _TokenCheck:
         self._vocab_size = common.tokenizer.vocab_size
         self._eod_id = common.tokenizer.eod_id if index is not None else None
         self._only_at_ends = self._eod_id is not None and self._eod_id == never_text(common.tokenizer)
-        # [documents] int64: position of the last token of every document
-        self._ends = np.cumsum(index.lengths, dtype=np.int64) - 1 if index is not None else np.empty(0, dtype=np.int64)
+        self._bos_id = common.tokenizer.bos_id if index is not None else None
+        lengths = index.lengths if index is not None else np.empty(0, dtype=np.int32)
+        # [documents] int64: position of the last token of every document, and of the first
+        self._ends = np.cumsum(lengths, dtype=np.int64) - 1
+        self._starts = self._ends - lengths + 1
         self._position = 0
         self._first: dict[str, str] = {}
         self._count: Counter[str] = Counter()
@@ -136,6 +139,13 @@ class _TokenCheck:
             outside = np.flatnonzero(tokens >= self._vocab_size)
             first = f"token {start + outside[0]} is {tokens[outside[0]]}, outside the vocabulary of {self._vocab_size}"
             self._note("vocabulary", first, len(outside))
+        if self._bos_id is not None:
+            first_document, past = np.searchsorted(self._starts, (start, self._position))
+            lacking = np.flatnonzero(tokens[self._starts[first_document:past] - start] != self._bos_id)
+            if len(lacking):
+                document = first_document + lacking[0]
+                first = f"document {document} begins at token {self._starts[document]} without the id it should"
+                self._note("begin", first, len(lacking))
         if self._eod_id is None:
             return
         first_document, past = np.searchsorted(self._ends, (start, self._position))

@@ -90,6 +90,13 @@ def test_plan_is_the_request(place: Path) -> None:
     assert failures(made.checks["localhost"]) == []
 
 
+def test_what_frames_documents_is_in_the_plan(place: Path) -> None:
+    """--bos reaches the plan and its fingerprint."""
+    plain, framed = prepared(place).plan, prepared(place, bos="2").plan
+    assert (plain.tokenizer.bos_id, framed.tokenizer.bos_id, framed.identity.bos_id) == (None, 2, 2)
+    assert plain.fingerprint != framed.fingerprint
+
+
 def test_run_directory_may_be_chosen(place: Path) -> None:
     """--run-dir is taken as it is, and the script may be written there from there."""
     made = prepared(place, run_dir=Path("a run"))

@@ -14,7 +14,7 @@ from provision.cli import cli
 from shard.errors import JobError, StoreError, VerificationError
 from shard.formats.megatron import read_index
 from shard.job import Holdout, Job
-from tests.support.jobs import BYTES_SPEC, json_spec, make_job, write_corpus
+from tests.support.jobs import BYTES_SPEC, json_spec, make_job, model_spec, write_corpus
 from tests.support.worker import write_all
 
 
@@ -73,6 +73,21 @@ def test_cat_of_a_damaged_shard(shards: Path) -> None:
     payload.write_bytes(payload.read_bytes()[:-2])
     with pytest.raises(VerificationError, match=str(payload)):
         invoke("cat", shards, "--document", 39)
+
+
+def test_cat_leaves_out_what_frames_a_document(tmp_path: Path, small_model: Path) -> None:
+    """Text comes back without the ids before and after it; a tokenizer without an own end is found by its name."""
+    spec = msgspec.structs.replace(model_spec(small_model), name=str(small_model), bos_id=1)
+    for eod in (None, 2):
+        tokenizer = msgspec.structs.replace(spec, eod_id=eod)
+        job = make_job(
+            write_corpus(tmp_path / "corpus", ["a text\n"]),
+            tmp_path / str(eod),
+            tokenizer=tokenizer,
+            holdout=Holdout(rate=0.0),
+        )
+        write_all(job, small_model.parent)
+        assert invoke("cat", job.output_dir, "--document", 0).stdout == "a text\n\n"
 
 
 def test_inspect_counts(shards: Path, texts: list[str]) -> None:

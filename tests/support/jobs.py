@@ -17,6 +17,7 @@ from shard.options import Options
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.ranks import RANK_FILES
+from shard.tokenizer.spm import SentencePieceReference
 from tests.support.data import data_directory
 from tests.support.text import real_documents
 
@@ -53,6 +54,20 @@ def json_spec(path: Path) -> TokenizerSpec:
     return TokenizerSpec(
         name=path.stem,
         kind="hf",
+        vocab_size=reference.vocab_size,
+        eod_id=reference.eod_id(),
+        sha256=hashlib.sha256(data).hexdigest(),
+        file=path.name,
+    )
+
+
+def model_spec(path: Path) -> TokenizerSpec:
+    """The spec of a SentencePiece `.model`."""
+    data = path.read_bytes()
+    reference = SentencePieceReference(data, origin=str(path))
+    return TokenizerSpec(
+        name=path.stem,
+        kind="sentencepiece",
         vocab_size=reference.vocab_size,
         eod_id=reference.eod_id(),
         sha256=hashlib.sha256(data).hexdigest(),

@@ -15,9 +15,11 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import pyarrow.parquet as pq
+import sentencepiece
 import tokenizers
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -88,6 +90,16 @@ def train_small_tokenizer(path: Path, *, vocab_size: int = 2000) -> None:
     )
     tokenizer.train_from_iterator(islice(library_documents(), 300), trainer)
     tokenizer.save(str(path))
+
+
+def train_small_model(path: Path, *, vocab_size: int = 2000, **options: Any) -> None:
+    """Train a SentencePiece BPE with byte fallback on the standard library's text and write its `.model`."""
+    settings = {"model_type": "bpe", "byte_fallback": True, "normalization_rule_name": "identity"}
+    settings |= {"remove_extra_whitespaces": False, "minloglevel": 2, "vocab_size": vocab_size}
+    with path.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=islice(library_documents(), 300), model_writer=file, **{**settings, **options}
+        )
 
 
 def _web_documents(directory: Path) -> Iterator[str]:

@@ -45,7 +45,8 @@ def exported(job: Job, format_name: str, out: Path, *directories: str) -> Path:
     """An export, in several files where the format can."""
     size = None if format_name in ("megatron", "nanogpt", "datatrove") else 40_000
     given = [Path(directory) for directory in directories or (job.output_dir, job.holdout_dir)]
-    export(given, format_name, out, ExportOptions(shard_tokens=size))
+    ranks = 2 if format_name == "catid" else None  # its loader wants more documents for more
+    export(given, format_name, out, ExportOptions(shard_tokens=size, local_ranks=ranks))
     return out
 
 

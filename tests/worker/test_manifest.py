@@ -169,7 +169,7 @@ def test_a_damaged_manifest_is_found(store: Store) -> None:
     """Verification reads the manifest beside the shards as well."""
     (store.train / MANIFEST_FILE).write_bytes(encode_manifest(manifest(store.job)))
     assert verify([store.train, store.holdout]).coverage.complete
-    (store.train / MANIFEST_FILE).write_bytes(encode_manifest(manifest(store.job)).replace(b"lone", b"1one"))
+    (store.train / MANIFEST_FILE).write_bytes(encode_manifest(manifest(store.job)).replace(b'"units":0', b'"units":1'))
     (finding,) = verify([store.train, store.holdout]).findings
     assert (finding.file, finding.severity) == (str(store.train / MANIFEST_FILE), "error")
 

@@ -312,6 +312,20 @@ def test_end_of_document_inside_is_allowed_where_text_may_hold_it(
         assert write_store(job, small_tokenizer.parent).verify().findings == []
 
 
+def test_beginning_of_document(tmp_path: Path, documents: list[str]) -> None:
+    """A directory with `--bos` is sound, and a document that begins with another id is found."""
+    spec = msgspec.structs.replace(BYTES_SPEC, bos_id=2)
+    store = write_store(make_job(write_corpus(tmp_path / "c", documents[:9]), tmp_path, tokenizer=spec), tmp_path)
+    assert store.verify().findings == []
+    path = store.train / "000000.bin"
+    tokens = np.fromfile(path, dtype="<u2")
+    assert tokens[0] == 2
+    tokens[0] = 3
+    path.write_bytes(tokens.tobytes())
+    store.rewrite(0, payload_sha256=hashlib.sha256(tokens.tobytes()).hexdigest())
+    only_error(store.verify(), path, "document 0 begins at token 0 without the id it should")
+
+
 def test_tiktoken_in_two_widths(
     tmp_path: Path, documents: list[str], rank_directory: Path, cl100k_directory: Path
 ) -> None:
