@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from provision.errors import InputError
-from provision.tokenizers import fetch_tokenizer
+from provision.tokenizers import NO_EOD, fetch_tokenizer
 from shard.records import TokenizerFacts
 from shard.tokenizer.load import load_reference
 from shard.tokenizer.protocol import Reference
@@ -17,7 +17,7 @@ def decoder_of(facts: TokenizerFacts, given: str | None = None) -> Reference:
 
     Raises InputError when it cannot be had, or is another.
     """
-    fetched = fetch_tokenizer(facts.name if given is None else given)
+    fetched = fetch_tokenizer(facts.name if given is None else given, eod=NO_EOD)
     if (fetched.spec.kind, fetched.spec.sha256) != (facts.kind, facts.sha256):
         raise InputError(
             f"{given or facts.name}: a {fetched.spec.kind} tokenizer of sha256 {fetched.spec.sha256[:12]}; the shards "

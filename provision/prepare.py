@@ -25,7 +25,8 @@ from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
 from shard.disk import write_atomic
 from shard.errors import JobError
 from shard.frozen import canonical_json
-from shard.job import Holdout, Options
+from shard.job import Holdout
+from shard.options import Options
 
 _NAMES_SHOWN = 8
 
@@ -50,6 +51,7 @@ class Request:
     remote_python: str
     run_dir: Path | None
     overwrite: bool
+    bos: str | None = None
     skip_unready: bool = False
     skip_space_check: bool = False
     lost: tuple[str, ...] = ()
@@ -82,7 +84,7 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
     hosts = _without(request.lost, read_hosts(request.hosts_file, default_slots=request.default_slots))
     check_directory("--output-dir", request.output_dir)
     check_directory("--holdout-dir", request.holdout_dir)
-    tokenizer = fetch_tokenizer(request.tokenizer, eod=request.eod)
+    tokenizer = fetch_tokenizer(request.tokenizer, eod=request.eod, bos=request.bos)
     say(f"listing {request.dataset.name}…")
     catalog = list_dataset(request.dataset)
     try:

@@ -1,28 +1,28 @@
 """`--tokenizer` → what it is, and its file. Fetched here once; no host ever downloads one."""
 
 import hashlib
-import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx2
-import huggingface_hub
 import requests
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from tiktoken.load import read_file_cached
 
 from provision.errors import InputError
+from provision.tokenizerfiles import Found, files_in, files_on_hub
 from shard.errors import JobError, TokenizerError
 from shard.frozen import is_text
 from shard.job import TokenizerSpec
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.ranks import RANK_FILES, RankFile, TiktokenReference, by_sha256
 from shard.tokenizer.raw_bytes import EOD_ID, VOCAB_SIZE
+from shard.tokenizer.spm import SentencePieceReference
 
 NO_EOD = "none"
+OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +34,85 @@ class FetchedTokenizer:
     """Of the file `spec.file`; empty for `bytes`."""
 
 
-def fetch_tokenizer(name: str, *, eod: str | None = None) -> FetchedTokenizer:
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What is to stand around documents, as the user says it."""
+
+    eod: str | None
+    bos: str | None
+
+    def ids(self, name: str, own_eod: int | None, own_bos: int | None) -> tuple[int | None, int | None]:
+        """The ids after and before every document. Raises InputError."""
+        return self._eod_id(name, own_eod), self._bos_id(name, own_bos)
+
+    def _eod_id(self, name: str, own: int | None) -> int | None:
+        if self.eod is None:
+            if own is None:
+                raise InputError(
+                    f"{name}: which token ends a document is not known; give its id with --eod, or --eod none"
+                )
+            return own
+        return None if self.eod == NO_EOD else _id("--eod", self.eod, NO_EOD)
+
+    def _bos_id(self, name: str, own: int | None) -> int | None:
+        if self.bos == OWN:
+            if own is None:
+                raise InputError(f"{name}: has no token of its own that begins a document; give its id: --bos ID")
+            return own
+        return None if self.bos is None else _id("--bos", self.bos, OWN)
+
+
+def fetch_tokenizer(name: str, *, eod: str | None = None, bos: str | None = None) -> FetchedTokenizer:
     """The tokenizer that the user means.
 
-    `name` is a tiktoken encoding, `bytes`, a `.tiktoken` rank file, a `tokenizer.json` file, or `hf:owner/name`.
-    `eod` is None for the tokenizer's own end-of-document id, `none` for none, or an id.
+    `name` is a tiktoken encoding, `bytes`, a `.tiktoken` rank file, a `tokenizer.json` or SentencePiece `.model` file,
+    a directory that holds either, or `hf:owner/name`. `eod` is None for the tokenizer's own end-of-document id, `none`
+    for none, or an id; `bos` is None for no beginning-of-document id, `own` for the tokenizer's, or an id.
     Raises InputError.
     """
     if not is_text(name):
         raise InputError(f"--tokenizer {name!r}: holds bytes that are not UTF-8; rename the file")
+    frame = _Frame(eod, bos)
     try:
         if name == "bytes":
-            return _bytes(eod)
+            return _bytes(frame)
         if name in RANK_FILES:
-            return _ranks(name, RANK_FILES[name], _published(RANK_FILES[name]), eod)
-        if name.startswith("hf:"):
-            return _from_hub(name, eod)
-        return _from_file(Path(os.path.expanduser(name)), name, eod)  # noqa: PTH111  the other raises for '~nobody'
+            return _ranks(name, RANK_FILES[name], _published(RANK_FILES[name]), frame)
+        return _of_files(name, _look_up(name), frame)
     except (TokenizerError, JobError) as error:
         raise InputError(str(error)) from error
 
 
-def _bytes(eod: str | None) -> FetchedTokenizer:
+def fetch_tokenizer_json(name: str) -> bytes:
+    """The tokenizer.json of a file, a directory or a model on the Hub. Raises InputError where there is none."""
+    # As the Hub writes it, too, where no such directory is: seed commands name their reference so.
+    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and not os.path.exists(name)  # noqa: PTH110  as below
+    found = _look_up(f"hf:{name}" if on_hub else name)
+    if found.kind != "json":
+        raise InputError(f"{name}: has no tokenizer.json, which is what holds a configuration to train after")
+    return found.data
+
+
+def _look_up(name: str) -> Found:
+    if name.startswith("hf:"):
+        return files_on_hub(name)
+    found = files_in(Path(os.path.expanduser(name)), name)  # noqa: PTH111  the other raises for '~nobody'
+    if found is None:
+        raise InputError(
+            f"{name!r}: no such tokenizer; there are {', '.join(RANK_FILES)}, bytes, hf:owner/name, "
+            "a .tiktoken file, a tokenizer.json, a SentencePiece .model, and directories that hold one of these two"
+        )
+    return found
+
+
+def _bytes(frame: _Frame) -> FetchedTokenizer:
+    eod_id, bos_id = frame.ids("bytes", EOD_ID, None)
     spec = TokenizerSpec(
         name="bytes",
         kind="bytes",
         vocab_size=VOCAB_SIZE,
-        eod_id=_eod_id(eod, EOD_ID, "bytes"),
+        eod_id=eod_id,
+        bos_id=bos_id,
         sha256=hashlib.sha256(b"").hexdigest(),
     )
     return FetchedTokenizer(spec, b"")
@@ -76,102 +128,54 @@ def _published(rank_file: RankFile) -> bytes:
         ) from error
 
 
-def _ranks(name: str, rank_file: RankFile, data: bytes, eod: str | None) -> FetchedTokenizer:
+def _ranks(name: str, rank_file: RankFile, data: bytes, frame: _Frame) -> FetchedTokenizer:
     with TemporaryDirectory() as directory:
         (Path(directory) / rank_file.cache_name).write_bytes(data)
         reference = TiktokenReference(rank_file, Path(directory))
+        eod_id, bos_id = frame.ids(name, reference.eod_id, None)
         spec = TokenizerSpec(
             name=name,
             kind="tiktoken",
             vocab_size=reference.vocab_size,
-            eod_id=_eod_id(eod, reference.eod_id, name),
+            eod_id=eod_id,
+            bos_id=bos_id,
             sha256=rank_file.sha256,
             file=rank_file.cache_name,
         )
     return FetchedTokenizer(spec, data)
 
 
-def _from_hub(name: str, eod: str | None) -> FetchedTokenizer:
-    repository, _, revision = name.removeprefix("hf:").partition("@")
-    if ".." in revision:  # of which the client would make a path in its cache
-        raise InputError(f"{name}: {revision!r} is no name of a branch, tag or commit")
-    data = _hub_file(name, repository, revision, "tokenizer.json")
-    if data is None:
-        raise InputError(f"{name}: that repository has no tokenizer.json")
-    config = _hub_file(name, repository, revision, "tokenizer_config.json")
-    return _hf(name, data, eod, eos_token=_eos_token(name, config) if config is not None else None)
-
-
-def _hub_file(name: str, repository: str, revision: str, file: str) -> bytes | None:
-    """A file of a model repository; None when the repository has none of that name."""
-    try:
-        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision or None)).read_bytes()
-    except HFValidationError as error:
-        raise InputError(f"{name}: write hf:owner/name: {error}") from error
-    except (HfHubHTTPError, httpx2.TransportError, OSError) as error:
-        # Not on the Hub is another thing than not in the cache while the Hub is out of reach.
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-            return None
-        raise InputError(f"{name}: {file} cannot be fetched: {error}") from error
-
-
-def _eos_token(name: str, config: bytes) -> str | None:
-    """The end-of-sequence token that a tokenizer_config.json names."""
-    try:
-        eos = json.loads(config)["eos_token"]
-    except KeyError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: its tokenizer_config.json cannot be read: {error}") from error
-    token = eos.get("content") if isinstance(eos, dict) else eos
-    return token if isinstance(token, str) else None
-
-
-def _from_file(path: Path, name: str, eod: str | None) -> FetchedTokenizer:
-    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises for a name that is too long
-        path = path / "tokenizer.json"
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(
-            f"{name!r}: no such tokenizer; there are {', '.join(RANK_FILES)}, bytes, hf:owner/name, "
-            "a .tiktoken file and a tokenizer.json file"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror}") from error
-    rank_file = by_sha256(hashlib.sha256(data).hexdigest())
+def _of_files(name: str, found: Found, frame: _Frame) -> FetchedTokenizer:
+    digest = hashlib.sha256(found.data).hexdigest()
+    rank_file = by_sha256(digest)
     if rank_file is not None:
-        return _ranks(rank_file.encoding, rank_file, data, eod)
-    if path.suffix == ".tiktoken":
+        return _ranks(rank_file.encoding, rank_file, found.data, frame)
+    if found.kind == "ranks":
         known = ", ".join(sorted({file.encoding for file in RANK_FILES.values()}))
         raise InputError(
             f"{name}: its sha256 is that of no published rank file ({known}); "
             "a rank file carries no pattern, so another cannot be used: give its tokenizer.json instead"
         )
-    return _hf(name, data, eod, eos_token=None)
+    spm = found.kind == "model"
+    reference = SentencePieceReference(found.data, origin=name) if spm else HfReference(found.data, origin=name)
 
+    def own(token: str | None, known: Callable[[], int | None]) -> int | None:
+        return reference.token_id(token) if token is not None else known()
 
-def _hf(name: str, data: bytes, eod: str | None, *, eos_token: str | None) -> FetchedTokenizer:
-    reference = HfReference(data, origin=name)
-    own = reference.token_id(eos_token) if eos_token else reference.eod_id()
+    eod_id, bos_id = frame.ids(name, own(found.eos_token, reference.eod_id), own(found.bos_token, reference.bos_id))
     spec = TokenizerSpec(
         name=name,
-        kind="hf",
+        kind="sentencepiece" if spm else "hf",
         vocab_size=reference.vocab_size,
-        eod_id=_eod_id(eod, own, name),
-        sha256=hashlib.sha256(data).hexdigest(),
-        file="tokenizer.json",
+        eod_id=eod_id,
+        bos_id=bos_id,
+        sha256=digest,
+        file="tokenizer.model" if spm else "tokenizer.json",
     )
-    return FetchedTokenizer(spec, data)
+    return FetchedTokenizer(spec, found.data)
 
 
-def _eod_id(eod: str | None, own: int | None, name: str) -> int | None:
-    if eod is None:
-        if own is None:
-            raise InputError(f"{name}: which token ends a document is not known; give its id with --eod, or --eod none")
-        return own
-    if eod == NO_EOD:
-        return None
-    if not re.fullmatch(r"[0-9]{1,10}", eod):
-        raise InputError(f"--eod {eod!r}: neither {NO_EOD} nor a token id")
-    return int(eod)
+def _id(option: str, value: str, word: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", value):
+        raise InputError(f"{option} {value!r}: neither {word} nor a token id")
+    return int(value)

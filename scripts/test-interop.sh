@@ -1,40 +1,90 @@
 #!/usr/bin/env bash
-# What `shardfleet export` writes, read by the trainers' own readers: test-interop.sh [READER…], of tests/interop/readers.
-# Each has an environment of its own, .venv-interop/<reader>, because they want different versions of the same libraries;
-# all of them take about 8 GB, mostly PyTorch. What could not be installed is named, and its tests skip.
+# What shardfleet writes for trainers, read by the trainers' own readers: test-interop.sh [READER…].
+#
+# Readers: catid datatrove litdata mds megatron olmo parquet; without names, all of them. Each has an environment of its
+# own, .venv-interop/<reader>, with the versions that pyproject.toml pins in the group interop-<reader>; they share one
+# PyTorch. All of them take about 4 GB. What could not be installed is named at the end, and its tests are skipped; the
+# exit code is that of the tests.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 
+make_environment dev
+known=(catid datatrove litdata mds megatron olmo parquet)
 readers=("$@")
-((${#readers[@]})) || for list in tests/interop/readers/*.txt; do readers+=("$(basename "$list" .txt)"); done
+((${#readers[@]})) || readers=("${known[@]}")
+for reader in "${readers[@]}"; do
+  [[ " ${known[*]} " == *" $reader "* ]] || {
+    echo "$reader: not among ${known[*]}" >&2
+    exit 2
+  }
+done
+# PyTorch for processors only is not on PyPI; asked for when the configured indexes do not have it.
+torch_index=https://download.pytorch.org/whl/cpu
 missing=()
 
-# install READER: its environment, unless it has these very versions already.
-install() {
-  local list=tests/interop/readers/$1.txt home=.venv-interop/$1
-  [[ -e $home/made-for ]] && cmp -s "$list" "$home/made-for" && return 0
-  rm -rf "$home"
-  python3 -m venv "$home" || return
-  local pip=("$home/bin/python" -m pip --quiet --disable-pip-version-check install)
-  if [[ $1 == catid ]]; then
-    # Source only: built here, with the C++ compiler of this machine.
-    "${pip[@]}" cmake setuptools wheel packaging numpy==2.4.6 || return
-    PATH="$PWD/$home/bin:$PATH" "${pip[@]}" --no-build-isolation -r "$list" || return
-  else
-    "${pip[@]}" -r "$list" || return
-  fi
-  cp "$list" "$home/made-for"
+# pins GROUP: the requirements of a dependency group and of those that it includes, one a line.
+pins() {
+  python - "$1" <<'PYTHON'
+import sys
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    groups = tomllib.load(file)["dependency-groups"]
+left = [sys.argv[1]]
+for name in left:
+    for entry in groups[name]:
+        if isinstance(entry, str):
+            print(entry)
+        else:
+            left.append(entry["include-group"])
+PYTHON
 }
 
-make_environment dev
+pip_of() { "$1/bin/python" -m pip --quiet --disable-pip-version-check install "${@:2}"; }
+
+# fill NAME ENVIRONMENT PINS
+fill() {
+  local cpu
+  case $1 in
+    torch)
+      cpu=$(sed '/^torch==/s/$/+cpu/' "$3")
+      pip_of "$2" "$cpu" || pip_of "$2" --extra-index-url "$torch_index" "$cpu"
+      ;;
+    catid)
+      # Source only: built here, with the C++ compiler of this machine.
+      pip_of "$2" cmake setuptools wheel packaging || return
+      PATH="$PWD/$2/bin:$PATH" pip_of "$2" --no-build-isolation -r "$3"
+      ;;
+    *)
+      make_reader torch || return
+      # One PyTorch for all of them, 1 GB: seen through its environment's path.
+      (cd .venv-interop/torch/lib/python3*/site-packages && pwd) >"$(echo "$2"/lib/python3*/site-packages)/torch.pth"
+      pip_of "$2" -r "$3"
+      ;;
+  esac
+}
+
+# make_reader NAME: .venv-interop/NAME; what is there with the same pins stays.
+make_reader() {
+  local home=.venv-interop/$1 wanted=.venv-interop/$1.txt
+  mkdir -p .venv-interop && pins "interop-$1" >"$wanted" || return
+  cmp -s "$wanted" "$home/made-for" && return 0
+  say "installing $1"
+  rm -rf "$home"
+  if python3 -m venv "$home" && fill "$1" "$home" "$wanted"; then
+    cp "$wanted" "$home/made-for"
+  else
+    rm -rf "$home"
+    return 1
+  fi
+}
+
 for reader in "${readers[@]}"; do
-  say "installing the reader of $reader"
-  install "$reader" || missing+=("$reader")
+  make_reader "$reader" || missing+=("$reader")
 done
 
 say "reading"
-python -m pytest tests/interop
-if ((${#missing[@]})); then
-  echo "not installed, so not read: ${missing[*]}" >&2
-  exit 1
-fi
+status=0
+python -m pytest tests/interop || status=$?
+((${#missing[@]} == 0)) || echo "not installed, so not read by its own reader: ${missing[*]}" >&2
+exit "$status"

@@ -51,13 +51,18 @@ def fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether there is no space, or none for this user."""
+    return error.errno in _FULL
+
+
 @contextmanager
 def disk_full_named(path: Path) -> Iterator[None]:
     """Turn "no space left" into a DiskFullError that says where."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise DiskFullError(
                 f"{path.parent}: {error.strerror}; free space there and launch again: finished units are kept"
             ) from error

@@ -73,6 +73,11 @@ class Written:
     started: float
     text_bytes: int
 
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """After the commit: names of payloads that are copies, because the file system knows no links."""
+        return self.writer.copied
+
     def commit(self) -> dict[Split, ShardRecord]:
         """Make the unit's shards appear, or nothing. Raises ShardError."""
         try:
@@ -86,7 +91,7 @@ def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Writte
 
     Raises ShardError; nothing half-written stays.
     """
-    job = place.job
+    job, spec = place.job, place.job.tokenizer
     started = time.monotonic()
     dropped: dict[str, int] = {"null": 0, "empty": 0, "invalid_utf8": 0}
     text_bytes = 0
@@ -97,7 +102,7 @@ def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Writte
             ahead, encoded = _stages(place, opened.texts)
             with stages(*ahead, interrupt=opened.abandon):
                 for text, tokens in encoded:
-                    payload = payload_of(tokens, job.tokenizer.dtype, job.tokenizer.eod_id)
+                    payload = payload_of(tokens, spec.dtype, spec.eod_id, spec.bos_id)
                     writer.write(payload, held_out(text, job.holdout))
                     for reason, rows in text.dropped.items():
                         dropped[reason] += rows

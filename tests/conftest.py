@@ -6,7 +6,7 @@ import pytest
 
 from shard.tokenizer.ranks import RANK_FILES
 from tests.support.jobs import write_corpus
-from tests.support.text import UnavailableError, rank_file, real_documents, train_small_tokenizer
+from tests.support.text import UnavailableError, rank_file, real_documents, train_small_model, train_small_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +39,15 @@ def small_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer directory, see tests.support.jobs.json_spec."""
     path = tmp_path_factory.mktemp("small-tokenizer") / "tokenizer.json"
     train_small_tokenizer(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `tokenizer.model`: SentencePiece BPE with byte fallback of 2,000 pieces; its parent serves as a job's tokenizer
+    directory, see tests.support.jobs.model_spec."""
+    path = tmp_path_factory.mktemp("small-model") / "tokenizer.model"
+    train_small_model(path)
     return path
 
 

@@ -13,11 +13,13 @@ SHARED = {
     # Plain data types: what plan, job, events and reports are made of.
     "shard.frozen": "*",
     "shard.job": "*",
+    "shard.options": "*",
     "shard.progress": "*",
     "shard.records": "*",
     "shard.errors": "*",
     "shard.manifest": "*",
     "shard.verify.report": "*",
+    "shard.trainers": "*",
     # What hosts answer, and are asked.
     "shard.host.commits": {"Commit", "Commits"},
     "shard.host.follow": {"Standing"},
@@ -27,6 +29,7 @@ SHARED = {
     "shard.verify.coverage": {"report_of"},
     # Small helpers without state.
     "shard.disk": {"fsync_directory", "write_atomic"},
+    "shard.links": {"alias"},
     "shard.host.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
     # The catalog looks into the first file with the very code that will read all of them.
     "shard.source": {"files"},
@@ -37,9 +40,13 @@ SHARED = {
     "shard.tokenizer.hf": {"HfReference"},
     "shard.tokenizer.ranks": {"RANK_FILES", "RankFile", "TiktokenReference", "by_sha256"},
     "shard.tokenizer.raw_bytes": {"EOD_ID", "VOCAB_SIZE"},
+    "shard.tokenizer.spm": {"SentencePieceReference"},
     # Directories on this machine: verify, export, inspect, cat.
     "shard.export.options": {"ExportOptions"},
     "shard.export.run": {"FORMATS", "export"},
+    "shard.concat": {"concatenate"},
+    "shard.imports.options": {"ImportOptions"},
+    "shard.imports.run": {"IMPORTS", "import_tokens"},
     "shard.loader.bench": {"PACKINGS", "SHUFFLES", "LoaderFigures", "measure_loader"},
     "shard.stored": {"Stored", "open_stored"},
     "shard.summary": {"Document", "document_at", "lengths_of"},
@@ -52,21 +59,21 @@ SHARED = {
 DOORS = {
     "anyio": {"provision/hubserver/"},
     "awkward": {"shard/tokenizer/fast.py"},
-    "cityhash": {"shard/export/catid.py"},
+    "cityhash": {"shard/export/catid.py", "shard/imports/catid.py"},
     "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
     "cryptography": {"provision/ssh/connect.py"},
     "fsspec": {"shard/source/files.py"},
     "gigatoken": {"shard/tokenizer/fast.py"},
-    "httpx2": {"provision/catalog/hub.py", "provision/tokenizers.py", "shard/source/"},
+    "httpx2": {"provision/catalog/hub.py", "provision/tokenizerfiles.py", "shard/source/"},
     "huggingface_hub": {
         *("provision/catalog/card.py", "provision/catalog/hub.py", "provision/push.py", "provision/survey.py"),
-        "provision/tokenizers.py",
+        "provision/tokenizerfiles.py",
         "shard/source/",
     },
     "numpy": {"shard/"},
     "paramiko": {"provision/ssh/"},
     # rank.py sets the number of Arrow's threads.
-    "pyarrow": {"shard/source/", "shard/host/rank.py", "shard/export/parquet.py"},
+    "pyarrow": {"shard/source/", "shard/host/rank.py", "shard/export/parquet.py", "shard/imports/parquet.py"},
     "requests": {"provision/tokenizers.py"},
     "rich": {
         *("provision/conclude.py", "provision/display.py", "provision/report.py"),
@@ -74,13 +81,14 @@ DOORS = {
         "provision/cli/",
     },
     "stamina": {"shard/source/patience.py", "shard/host/rank.py", "provision/cli/__init__.py"},
+    "sentencepiece": {"shard/tokenizer/spm.py"},
     "starlette": {"provision/hubserver/"},
     "tiktoken": {"provision/tokenizers.py", "shard/tokenizer/ranks.py"},
     "tokenizers": {"shard/tokenizer/hf.py"},
     "torch": {"shard/loader/torch.py"},
     "uvicorn": {"provision/hubserver/"},
     "xxhash": {"shard/split.py"},
-    "zstandard": {"shard/export/catid.py"},
+    "zstandard": {"shard/export/catid.py", "shard/imports/catid.py"},
     # Records, everywhere.
     "msgspec": {"provision/", "shard/"},
 }

@@ -24,7 +24,7 @@ from shard.loader.bench import PACKINGS, SHUFFLES, LoaderFigures, measure_loader
 @click.option(
     "--seconds", type=Seconds(min=0, min_open=True), default=5.0, show_default=True, help="How long to read batches."
 )
-@click.option("--shuffle", type=click.Choice(SHUFFLES), default="full", show_default=True)
+@click.option("--shuffle", type=click.Choice(SHUFFLES), default="full", show_default=True, help="See docs/loader.md.")
 @click.option("--packing", type=click.Choice(PACKINGS), default="concat", show_default=True, help="See docs/loader.md.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def bench_loader(

@@ -87,9 +87,10 @@ def cat(directory: Path, number: int, tokenizer: str | None, tokens: bool) -> No
 
 
 def _text(stored: Stored, found: Document) -> list[int]:
-    """Ids without the end of document."""
+    """Ids without those that frame a document."""
     ids: list[int] = found.tokens.tolist()
-    return ids if stored.record.tokenizer.eod_id is None else ids[:-1]
+    before, after = stored.record.tokenizer.frame
+    return ids[before : len(ids) - after]
 
 
 def _facts(stored: Stored) -> dict[str, Any]:
@@ -112,6 +113,8 @@ def _facts(stored: Stored) -> dict[str, Any]:
         "documents": stored.documents,
         "tokens": stored.tokens,
         "bytes": sum(record.payload_bytes for record in records),
+        "disk_bytes": stored.disk_bytes(),
+        "sidecars": sorted({suffix for record in records for suffix in record.sidecars}),
         "dropped": dict(dropped),
         "lengths": None if lengths is None else asdict(lengths),
         "shards": [
@@ -128,6 +131,8 @@ def _totals(facts: dict[str, Any]) -> Any:
         ("documents", f"{facts['documents']:,}"),
         ("tokens", f"{facts['tokens']:,}"),
         ("bytes", f"{facts['bytes']:,} ({facts['dtype']})"),
+        ("on disk", f"{facts['disk_bytes']:,} bytes, {facts['disk_bytes'] / max(1, facts['tokens']):.3f} a token"),
+        ("sidecars", ", ".join(facts["sidecars"]) or "none"),
         ("units", f"{facts['units']:,} of {facts['units_of_dataset']:,} of the dataset"),
         (
             "dropped rows",
@@ -177,6 +182,7 @@ def _shards(facts: dict[str, Any]) -> Any:
     metavar="TOKENS",
     help="Tokens of a file at which the next begins, such as 100M. [default: what is customary]",
 )
+@click.option("--local-ranks", type=click.IntRange(min=1), help="Ranks of a host that trains (catid). [default: 8]")
 @click.option("--name", default="shardfleet", show_default=True, help="In file names, where the format has one (llmc).")
 def export(
     directories: tuple[Path, ...],
@@ -184,6 +190,7 @@ def export(
     target: Path,
     context_length: int | None,
     shard_tokens: int | None,
+    local_ranks: int | None,
     name: str,
 ) -> None:
     """Write DIRECTORIES of shards, train and holdout, in the format of a trainer.
@@ -191,10 +198,14 @@ def export(
     Every payload is compared with its record on the way. The target appears when all of it is written, with export.json
     that says what it holds and where from. Formats with the same payload take it by hard link, where that is possible.
     """
-    options = ExportOptions(context_length=context_length, shard_tokens=shard_tokens, name=name)
+    options = ExportOptions(
+        context_length=context_length, shard_tokens=shard_tokens, name=name, local_ranks=local_ranks
+    )
     done = write_export(directories, format_name, target, options)
     click.echo(f"{target}: {done.documents:,} documents, {done.tokens - done.left_out:,} tokens as {format_name}")
     click.echo(f"{done.disk_bytes:,} bytes of its own, {done.linked_bytes:,} shared with the shards")
     if done.left_out:
         click.echo(f"{done.left_out:,} tokens at the end fill no sample of {context_length} and were left out")
+    if done.note:
+        click.echo(f"note: {done.note}")
     sys.stdout.flush()

@@ -30,9 +30,7 @@ else:
 _VERSION = 14
 _LEVEL = 1
 _MOST_BYTES = 0x7FFFFFFF - 1_000_000
-_MOST_RANKS = 8
-_LEAST_SPANS = _MOST_RANKS * (_MOST_RANKS - 1)
-"""A file with fewer leaves the last of eight local ranks without a span, and its reader fails on that."""
+_USUAL_RANKS = 8
 _RECORD = struct.Struct("<II")
 _DATA_HEAD = struct.Struct("<BB")
 _INDEX_HEAD = struct.Struct("<IBB")
@@ -43,6 +41,7 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     if _missing is not None:
         raise JobError(f"{_missing} is missing, which catid's format needs: pip install 'shardfleet[catid]'")
     require_no_context_length(options, "catid", "DataLoader packs documents into rows")
+    least_spans = _least_spans(stored, options.local_ranks or _USUAL_RANKS)
     directory = out / short_name(stored.record.split)
     directory.mkdir()
     token_bytes = 2 if stored.record.dtype == "uint16" else 3 if stored.record.tokenizer.vocab_size <= 1 << 24 else 4
@@ -53,7 +52,7 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     while left:
         data, index = f"data_{len(names)}.bin", f"index_{len(names)}.bin"
         with (directory / data).open("wb") as data_file, (directory / index).open("wb") as index_file:
-            left -= _write_pair(data_file, index_file, spans, left, most_tokens, token_bytes)
+            left -= _write_pair(data_file, index_file, spans, left, most_tokens, least_spans, token_bytes)
         names.append((data, index))
     facts = {
         "version": _VERSION,
@@ -64,6 +63,18 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     }
     (directory / "index.yaml").write_bytes(msgspec.yaml.encode(facts))
     return 0
+
+
+def _least_spans(stored: Stored, ranks: int) -> int:
+    """Documents that a file must have: the loader gives each of R ranks ceil(N / R), and with N below R·(R-1) that can
+    leave the last one less than none. Raises JobError where the split has too few."""
+    if stored.documents >= ranks * (ranks - 1):
+        return ranks * (ranks - 1)
+    enough = next(fewer for fewer in range(ranks, 0, -1) if fewer * (fewer - 1) <= stored.documents)
+    raise JobError(
+        f"{stored.directory}: {stored.documents} documents, and catid's loader needs {ranks * (ranks - 1)} for {ranks} "
+        f"ranks on a host; take --local-ranks {enough} if there are no more, or export the other split alone"
+    )
 
 
 def _spans(stored: Stored, token_bytes: int) -> Iterator[tuple[int, bytes]]:
@@ -85,13 +96,19 @@ def _planes(tokens: NDArray[Any], token_bytes: int) -> bytes:
 
 
 def _write_pair(
-    data: BinaryIO, index: BinaryIO, spans: Iterator[tuple[int, bytes]], left: int, most_tokens: int, token_bytes: int
+    data: BinaryIO,
+    index: BinaryIO,
+    spans: Iterator[tuple[int, bytes]],
+    left: int,
+    most_tokens: int,
+    least_spans: int,
+    token_bytes: int,
 ) -> int:
     """Write one file and its index; returns the number of spans. Another is begun only if it will have enough."""
     position = held_tokens = count = 0
     data_hash = index_hash = 0
     while count < left:
-        enough = left - count >= _LEAST_SPANS and count >= _LEAST_SPANS
+        enough = left - count >= least_spans and count >= least_spans
         if position >= _MOST_BYTES or (enough and held_tokens >= most_tokens):
             break
         tokens, frame = next(spans)

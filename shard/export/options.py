@@ -19,9 +19,11 @@ class ExportOptions:
     """Tokens of an output file at which the next begins; None for what is customary in the format."""
     name: str = "shardfleet"
     """What files are called where the format has a name in them."""
+    local_ranks: int | None = None
+    """Of a host that trains, where the format must have a share for each (catid); None for eight."""
 
     def __post_init__(self) -> None:
-        for field in ("context_length", "shard_tokens"):
+        for field in ("context_length", "shard_tokens", "local_ranks"):
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise JobError(f"{field.replace('_', ' ')} {value}: must be positive")

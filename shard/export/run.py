@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from shard.disk import fsync_directory
-from shard.errors import JobError, StoreError
+from shard.disk import fsync_directory, is_full
+from shard.errors import DiskFullError, JobError, StoreError
 from shard.export import catid, datatrove, litdata, llmc, mds, megatron, nanogpt, olmo, parquet
 from shard.export.options import ExportOptions
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.records import Split
 from shard.stored import Stored, open_stored
+from shard.whole import make_last
 
 EXPORT_FILE = "export.json"
 EXPORT_VERSION = 1
@@ -34,6 +35,9 @@ FORMATS: Mapping[str, Callable[[Stored, Path, ExportOptions], int]] = {
 }
 """Name → what writes one split into a directory and returns the tokens that it had to leave out."""
 
+NOTES: Mapping[str, str] = {"olmo": olmo.NOTE}
+"""Name → what the format does not say by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -49,6 +53,8 @@ class Exported:
     """That the export takes beside the shards."""
     linked_bytes: int
     """That it shares with them by hard links."""
+    note: str | None
+    """What whoever trains on it must know."""
 
 
 def export(directories: Sequence[Path], format_name: str, target: Path, options: ExportOptions) -> Exported:
@@ -57,6 +63,8 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
     Raises JobError or StoreError for what cannot be asked, VerificationError when a shard is damaged, DiskFullError;
     then there is no target, and the shards are untouched.
     """
+    if options.local_ranks is not None and format_name != "catid":
+        raise JobError(f"--local-ranks {options.local_ranks}: only catid's files depend on how many ranks read them")
     sources = [open_stored(directory) for directory in directories]
     _require_one_dataset(sources)
     if target.exists() or target.is_symlink():
@@ -66,17 +74,22 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
         unfinished.mkdir(parents=True)
         left_out = {source.record.split: FORMATS[format_name](source, unfinished, options) for source in sources}
         facts = _facts(sources, format_name, options, left_out, unfinished)
-        (unfinished / EXPORT_FILE).write_bytes(canonical_json(facts))
+        (unfinished / EXPORT_FILE).write_bytes(sealed_json(facts))
         linked, own = _sizes(unfinished)
-        _make_last(unfinished)
+        make_last(unfinished)
         unfinished.rename(target.absolute())
         fsync_directory(target.absolute().parent)
     except OSError as error:
+        if is_full(error):
+            raise DiskFullError(
+                f"{target}: {os.strerror(error.errno or 0)}; nothing is left of this export, and the shards are as "
+                "they were: free space there, or choose another --to"
+            ) from error
         raise StoreError(f"{target}: {error.strerror or error}; nothing is left of this export") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     documents, tokens = (sum(counts) for counts in zip(*((s.documents, s.tokens) for s in sources), strict=True))
-    return Exported(target, documents, tokens, sum(left_out.values()), own, linked)
+    return Exported(target, documents, tokens, sum(left_out.values()), own, linked, NOTES.get(format_name))
 
 
 def _require_one_dataset(sources: Sequence[Stored]) -> None:
@@ -131,17 +144,3 @@ def _sizes(root: Path) -> tuple[int, int]:
     found = [path.stat() for path in root.rglob("*") if path.is_file()]
     linked = sum(stat.st_size for stat in found if stat.st_nlink > 1)
     return linked, sum(stat.st_size for stat in found) - linked
-
-
-def _make_last(root: Path) -> None:
-    """Files first, then the directories that name them, the root last."""
-    for path in sorted(root.rglob("*"), reverse=True):
-        if path.is_dir():
-            fsync_directory(path)
-            continue
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    fsync_directory(root)

@@ -1,6 +1,6 @@
 """Is the fast engine right? Asked at start over tricky strings, and for every unit over a sample of its documents."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ TRICKY: tuple[str, ...] = (
     "3.14159 1,000,000 0xDEADBEEF 1e-9 ２０２６ ١٢٣ Ⅷ ½",
     "<|endoftext|>",
     "a<|endoftext|>b <|endofprompt|> <s></s><pad><unk>[CLS]",
+    "<0x0A> \u2581a\u2581 \u2581",
     "naïve café Å ﬁ ǅ ẞ",
     "e\u0301 versus \u00e9",
     "日本語のテキスト、漢字かな交じり文。",
@@ -44,11 +45,14 @@ _SAMPLE_EVERY_BYTES = 16 << 20
 _SAMPLE_LONGEST_BYTES = 64 << 10
 
 
-def first_difference(engine: Engine, reference: Reference) -> str | None:
-    """The first tricky string that the engine encodes differently, or None."""
-    batch = _batch(text.encode() for text in TRICKY)
-    encoded = engine.encode(batch)
-    for index, text in enumerate(TRICKY):
+def first_difference(engine: Engine, reference: Reference, added: Sequence[str] = ()) -> str | None:
+    """The first tricky string that the engine encodes differently, or None.
+
+    `added` are tokens that are taken out of a text before the rest of it is encoded: every one makes a string more.
+    """
+    strings = (*TRICKY, *(f"{token}a {token} b{token}" for token in added))
+    encoded = engine.encode(_batch(text.encode() for text in strings))
+    for index, text in enumerate(strings):
         if encoded.document(index).tolist() != reference.encode(text.encode()):
             return text
     return None

@@ -7,12 +7,19 @@ import gigatoken
 import numpy as np
 from awkward.contents import ListOffsetArray, NumpyArray
 from awkward.index import Index64
+from gigatoken._load.sentencepiece import sentencepiece_to_tokenizer_json
 from gigatoken.gigatoken_rs import BPETokenizer, SentencePieceTokenizer, load_hf_json
 
 from shard.batch import TextBatch, TokenBatch
 from shard.tokenizer.panics import panics_named
 from shard.tokenizer.protocol import Reference
 from shard.tokenizer.ranks import without_gaps
+
+
+def as_tokenizer_json(model: bytes) -> bytes:
+    """A SentencePiece `.model` as a tokenizer.json. Raises ValueError for one that is not BPE with byte fallback."""
+    # Not Tokenizer.from_sentencepiece, which would take the text of control symbols for the symbols.
+    return sentencepiece_to_tokenizer_json(model).encode()
 
 
 class GigatokenEngine:
@@ -34,6 +41,7 @@ class GigatokenEngine:
 
     @classmethod
     def from_tokenizer_json(cls, data: bytes) -> "GigatokenEngine":
+        """The engine for the content of a `tokenizer.json`; see without_special_tokens."""
         with panics_named("gigatoken"):
             return cls(load_hf_json(data))
 

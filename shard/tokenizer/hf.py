@@ -22,6 +22,17 @@ _EOD_TOKENS = (
 )
 """Names of the end-of-document token in published tokenizers, the most specific first."""
 
+_BOS_TOKENS = (
+    "<|begin_of_text|>",
+    "<|startoftext|>",
+    "<|bos|>",
+    "<bos>",
+    "[BOS]",
+    "<｜begin▁of▁sentence｜>",
+    "<s>",
+)
+"""The same of what stands before a document."""
+
 
 class HfReference:
     """`tokenizers.Tokenizer` with special tokens encoded as text and no template around documents."""
@@ -52,6 +63,10 @@ class HfReference:
         """Id of the first well-known end-of-document token in the vocabulary."""
         return next((i for token in _EOD_TOKENS if (i := self.token_id(token)) is not None), None)
 
+    def bos_id(self) -> int | None:
+        """Id of the first well-known beginning-of-document token in the vocabulary."""
+        return next((i for token in _BOS_TOKENS if (i := self.token_id(token)) is not None), None)
+
     def encode(self, document: bytes) -> list[int]:
         with panics_named("tokenizers"):
             encoding = self._tokenizer.encode(document.decode("utf-8"), add_special_tokens=False)
@@ -69,3 +84,8 @@ def without_special_tokens(data: bytes) -> bytes:
     config["added_tokens"] = [token for token in config.get("added_tokens") or () if not token.get("special")]
     config["post_processor"] = config["truncation"] = config["padding"] = None
     return json.dumps(config, ensure_ascii=False).encode()
+
+
+def added_tokens(data: bytes) -> tuple[str, ...]:
+    """The texts of a tokenizer.json's added tokens."""
+    return tuple(token["content"] for token in json.loads(data)["added_tokens"])

@@ -7,11 +7,12 @@ from pathlib import Path
 from shard.errors import TokenizerError
 from shard.job import TokenizerSpec
 from shard.tokenizer.checks import first_difference
-from shard.tokenizer.fast import GigatokenEngine, ReferenceEngine
-from shard.tokenizer.hf import HfReference, without_special_tokens
+from shard.tokenizer.fast import GigatokenEngine, ReferenceEngine, as_tokenizer_json
+from shard.tokenizer.hf import HfReference, added_tokens, without_special_tokens
 from shard.tokenizer.protocol import Engine, Reference
 from shard.tokenizer.ranks import RankFile, TiktokenReference, by_sha256
 from shard.tokenizer.raw_bytes import ByteEngine, ByteReference
+from shard.tokenizer.spm import SentencePieceReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ def load_tokenizer(spec: TokenizerSpec, directory: Path) -> Tokenizer:
         tiktoken = TiktokenReference(rank_file, directory)
         _require_vocabulary(spec, tiktoken.vocab_size)
         return _with_fast_engine(spec, tiktoken, data, rank_file)
-    tokenizers = HfReference(data, origin=spec.name)
-    _require_vocabulary(spec, tokenizers.vocab_size)
-    return _with_fast_engine(spec, tokenizers, data, None)
+    model = _model_reference(spec, data)
+    _require_vocabulary(spec, model.vocab_size)
+    return _with_fast_engine(spec, model, data, None)
 
 
 def load_reference(spec: TokenizerSpec, directory: Path) -> Reference:
@@ -53,16 +54,24 @@ def load_reference(spec: TokenizerSpec, directory: Path) -> Reference:
     rank_file = by_sha256(spec.sha256)
     if spec.kind == "tiktoken" and rank_file is not None:
         return TiktokenReference(rank_file, directory)
+    return _model_reference(spec, data)
+
+
+def _model_reference(spec: TokenizerSpec, data: bytes) -> HfReference | SentencePieceReference:
+    if spec.kind == "sentencepiece":
+        return SentencePieceReference(data, origin=spec.name)
     return HfReference(data, origin=spec.name)
 
 
 def _with_fast_engine(spec: TokenizerSpec, reference: Reference, data: bytes, rank_file: RankFile | None) -> Tokenizer:
     try:
-        if rank_file is None:
-            engine = GigatokenEngine.from_tokenizer_json(without_special_tokens(data))
-        else:
+        added: tuple[str, ...] = ()
+        if rank_file is not None:
             engine = GigatokenEngine.from_ranks(data, rank_file.pretokenizer)
-        difference = first_difference(engine, reference)
+        else:
+            bare = without_special_tokens(as_tokenizer_json(data) if spec.kind == "sentencepiece" else data)
+            engine, added = GigatokenEngine.from_tokenizer_json(bare), added_tokens(bare)
+        difference = first_difference(engine, reference, added)
     except Exception as error:  # noqa: BLE001  whatever the fast engine cannot take, the reference can
         return Tokenizer(spec, ReferenceEngine(reference), reference, f"gigatoken does not take it: {error}")
     if difference is not None:

@@ -13,7 +13,7 @@ from provision.ledger import Entry, read_ledger, write_ledger
 from provision.plan import Policy
 from provision.preflight import failures, require_ready
 from provision.prepare import Prepared, Request, prepare, write_run
-from shard.job import Options
+from shard.options import Options
 from shard.progress import UnitCounts
 from tests.support.jobs import write_corpus
 from tests.support.plans import tree_of
@@ -88,6 +88,13 @@ def test_plan_is_the_request(place: Path) -> None:
     assert len(plan.units) > 3
     assert [host.units for host in plan.hosts] == [tuple(range(len(plan.units)))]
     assert failures(made.checks["localhost"]) == []
+
+
+def test_what_frames_documents_is_in_the_plan(place: Path) -> None:
+    """--bos reaches the plan and its fingerprint."""
+    plain, framed = prepared(place).plan, prepared(place, bos="2").plan
+    assert (plain.tokenizer.bos_id, framed.tokenizer.bos_id, framed.identity.bos_id) == (None, 2, 2)
+    assert plain.fingerprint != framed.fingerprint
 
 
 def test_run_directory_may_be_chosen(place: Path) -> None:
@@ -203,6 +210,7 @@ def test_plan_elsewhere_knows_the_ledger(with_far_host: Path) -> None:
         ({"output_dir": "/a\nb"}, "control character"),
         ({"holdout_dir": "~/train"}, "would both go to '~/train'"),
         ({"tokenizer": "nothing"}, "'nothing'"),
+        ({"options": Options(trainers=("olmo",)), "eod": "none"}, "--for olmo: it finds documents by their"),
         ({"eod": "300"}, "end-of-document id 300 is outside the vocabulary of 'bytes'"),
         ({"dataset": DatasetSpec(name="/nowhere")}, "/nowhere"),
         ({"ssh_config": Path("/nowhere/config")}, "/nowhere/config"),

@@ -14,7 +14,7 @@ from provision.cli import cli
 from shard.errors import JobError, StoreError, VerificationError
 from shard.formats.megatron import read_index
 from shard.job import Holdout, Job
-from tests.support.jobs import BYTES_SPEC, json_spec, make_job, write_corpus
+from tests.support.jobs import BYTES_SPEC, json_spec, make_job, model_spec, write_corpus
 from tests.support.worker import write_all
 
 
@@ -75,6 +75,21 @@ def test_cat_of_a_damaged_shard(shards: Path) -> None:
         invoke("cat", shards, "--document", 39)
 
 
+def test_cat_leaves_out_what_frames_a_document(tmp_path: Path, small_model: Path) -> None:
+    """Text comes back without the ids before and after it; a tokenizer without an own end is found by its name."""
+    spec = msgspec.structs.replace(model_spec(small_model), name=str(small_model), bos_id=1)
+    for eod in (None, 2):
+        tokenizer = msgspec.structs.replace(spec, eod_id=eod)
+        job = make_job(
+            write_corpus(tmp_path / "corpus", ["a text\n"]),
+            tmp_path / str(eod),
+            tokenizer=tokenizer,
+            holdout=Holdout(rate=0.0),
+        )
+        write_all(job, small_model.parent)
+        assert invoke("cat", job.output_dir, "--document", 0).stdout == "a text\n\n"
+
+
 def test_inspect_counts(shards: Path, texts: list[str]) -> None:
     """Totals, lengths and shards are those of the files."""
     facts = json.loads(invoke("inspect", shards, "--json").stdout)
@@ -82,6 +97,10 @@ def test_inspect_counts(shards: Path, texts: list[str]) -> None:
     assert (facts["documents"], facts["tokens"]) == (len(texts), lengths.sum())
     assert facts["bytes"] == 2 * lengths.sum() == sum(path.stat().st_size for path in shards.glob("[0-9]*.bin"))
     assert facts["dropped"]["null"] == 1
+    before = facts["disk_bytes"]
+    assert before == sum(path.stat().st_size for path in shards.glob("[0-9]*"))
+    (shards / "000001.ds").hardlink_to(shards / "000001.bin")  # another name takes nothing
+    assert json.loads(invoke("inspect", shards, "--json").stdout)["disk_bytes"] == before
     found = facts["lengths"]
     assert (found["least"], found["most"], found["mean"]) == (lengths.min(), lengths.max(), lengths.mean())
     assert found["median"] == np.median(lengths)
@@ -169,3 +188,14 @@ def test_sizes_that_are_none(size: str, shards: Path, tmp_path: Path) -> None:
     )
     assert done.exit_code == 2
     assert f"{size!r} is no count" in done.output
+
+
+def test_export_notes_what_a_trainer_must_know(shards: Path, tmp_path: Path) -> None:
+    """OLMo-core's trap is said by the command; ranks of a host matter to catid's files alone."""
+    assert (
+        "note: OLMo-core: use a TokenizerConfig without bos_token_id"
+        in invoke("export", shards, "--to", tmp_path / "olmo", "--format", "olmo").stdout
+    )
+    assert "note:" not in invoke("export", shards, "--to", tmp_path / "nanogpt", "--format", "nanogpt").stdout
+    with pytest.raises(JobError, match="--local-ranks 2"):
+        invoke("export", shards, "--to", tmp_path / "mds", "--format", "mds", "--local-ranks", 2)

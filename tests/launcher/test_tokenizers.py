@@ -18,6 +18,7 @@ from provision.errors import InputError
 from provision.tokenizers import fetch_tokenizer
 from shard.tokenizer.ranks import RANK_FILES
 from tests.support.hub import RunningHub, running_hub
+from tests.support.text import train_small_model
 
 _PROGRAM = """
 import json, sys
@@ -118,6 +119,72 @@ def test_tokenizer_json_without_a_known_end(tmp_path: Path) -> None:
     assert fetch_tokenizer(path, eod="none").spec.eod_id is None
 
 
+def test_what_the_directory_says(tmp_path: Path) -> None:
+    """A directory is read with what lies beside its tokenizer.json: tokenizer_config.json first, and where that is
+    silent special_tokens_map.json; so is the file, named by itself."""
+    word_level(tmp_path / "tokenizer.json", "a", "</s>", "STOP", "GO", "<s>")
+    config, tokens = tmp_path / "tokenizer_config.json", tmp_path / "special_tokens_map.json"
+    for name in (str(tmp_path), str(tmp_path / "tokenizer.json")):
+        config.unlink(missing_ok=True)
+        tokens.unlink(missing_ok=True)
+        assert framing(name) == (1, 4)
+        tokens.write_text(json.dumps({"eos_token": {"content": "STOP"}, "bos_token": "GO"}))
+        assert framing(name) == (2, 3)
+        config.write_text(json.dumps({"eos_token": "a", "bos_token": None}))
+        assert framing(name) == (0, 3)
+    config.write_text("[1]")
+    with pytest.raises(InputError, match=r"its tokenizer_config\.json cannot be read"):
+        fetch_tokenizer(str(tmp_path))
+
+
+def framing(name: str) -> tuple[int | None, int | None]:
+    """The tokenizer's own ids after and before a document."""
+    spec = fetch_tokenizer(name, bos="own").spec
+    return spec.eod_id, spec.bos_id
+
+
+def test_beginning_of_document(small_tokenizer: Path, small_model: Path) -> None:
+    """--bos is none unless asked for, alone the tokenizer's own, or an id; one without an own needs the id."""
+    assert fetch_tokenizer(str(small_model)).spec.bos_id is None
+    assert framing(str(small_model)) == (2, 1)
+    assert fetch_tokenizer(str(small_model), bos="7").spec.bos_id == 7
+    for name in ("bytes", str(small_tokenizer)):
+        with pytest.raises(InputError, match=r"no token of its own that begins a document; give its id: --bos ID"):
+            fetch_tokenizer(name, bos="own")
+        assert fetch_tokenizer(name, bos="0").spec.bos_id == 0
+    with pytest.raises(InputError, match="--bos '-1': neither own nor a token id"):
+        fetch_tokenizer("bytes", bos="-1")
+    with pytest.raises(InputError, match="beginning-of-document id 257 is outside the vocabulary"):
+        fetch_tokenizer("bytes", bos="257")
+
+
+def test_sentencepiece_model(small_model: Path, tmp_path: Path) -> None:
+    """A SentencePiece .model, or a directory with one and no tokenizer.json, is taken as such, with its own end."""
+    for name in (str(small_model), str(small_model.parent)):
+        fetched = fetch_tokenizer(name)
+        spec = fetched.spec
+        assert (spec.kind, spec.vocab_size, spec.eod_id, spec.file) == ("sentencepiece", 2000, 2, "tokenizer.model")
+        assert fetched.data == small_model.read_bytes()
+    (tmp_path / "x.model").write_bytes(b"no model")
+    with pytest.raises(InputError, match=r"x\.model: not a model that sentencepiece"):
+        fetch_tokenizer(str(tmp_path / "x.model"))
+
+
+def test_directory_without_a_tokenizer(tmp_path: Path) -> None:
+    """A directory that holds neither says so."""
+    with pytest.raises(InputError, match=r"it has no tokenizer\.json and no tokenizer\.model"):
+        fetch_tokenizer(str(tmp_path))
+
+
+def test_sentencepiece_model_without_an_end(tmp_path: Path) -> None:
+    """A model that has no end of sequence needs --eod."""
+    path = tmp_path / "m.model"
+    train_small_model(path, eos_id=-1)
+    with pytest.raises(InputError, match="which token ends a document is not known"):
+        fetch_tokenizer(str(path))
+    assert fetch_tokenizer(str(path), eod="none").spec.eod_id is None
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"not JSON", b"\xff\xfe", b"[" * 10_000, b'{"version": "1.0", "model": {"type": "BPE"}}']
 )
@@ -165,7 +232,7 @@ def test_end_must_be_in_the_vocabulary(eod: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory, small_tokenizer: Path) -> Iterator[RunningHub]:
+def hub(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Iterator[RunningHub]:
     """Models: `team/full` names STOP as its end, `team/plain` says nothing, and others are broken."""
     root = tmp_path_factory.mktemp("models")
     for name, config in (
@@ -179,6 +246,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory, small_tokenizer: Path) -> Iter
     word_level(root / "team" / "plain" / "tokenizer.json", "a", "</s>", "STOP")
     word_level(root / "team" / "private" / "tokenizer.json", "a", "</s>")
     (root / "team" / "private" / ".hub.json").write_text('{"private": true, "tokens": ["hf_t"]}')
+    (root / "team" / "model").mkdir()
+    (root / "team" / "model" / "tokenizer.model").write_bytes(small_model.read_bytes())
     (root / "team" / "empty").mkdir()
     (root / "team" / "empty" / "README.md").write_text("nothing")
     with running_hub(root) as running:
@@ -205,6 +274,12 @@ def test_model_on_the_hub(hub: RunningHub, tmp_path: Path, name: str, eod: int) 
     """hf:owner/name takes the repository's tokenizer.json, and the end that its tokenizer_config.json names."""
     found = ask(hub, f"hf:team/{name}", tmp_path)
     assert (found["kind"], found["vocab_size"], found["eod_id"]) == ("hf", 3, eod)
+
+
+def test_sentencepiece_model_on_the_hub(hub: RunningHub, tmp_path: Path) -> None:
+    """A repository with a SentencePiece model and no tokenizer.json gives the model."""
+    found = ask(hub, "hf:team/model", tmp_path)
+    assert (found["kind"], found["file"], found["eod_id"]) == ("sentencepiece", "tokenizer.model", 2)
 
 
 @pytest.mark.parametrize(

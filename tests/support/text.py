@@ -15,9 +15,11 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import pyarrow.parquet as pq
+import sentencepiece
 import tokenizers
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -25,19 +27,13 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from shard.tokenizer.ranks import RANK_FILES
+from tests.support.data import data_directory
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
 _DOCUMENT_CHARACTERS = 3000
 
 
 class UnavailableError(Exception):
     """What a test needs is neither on this machine nor on the package index."""
-
-
-def data_directory() -> Path | None:
-    """The shared test data, when it is there."""
-    directory = Path(os.environ.get("SHARDFLEET_TEST_DATA", _REPOSITORY.parent / "shared" / "data"))
-    return directory if (directory / "fineweb-sample").is_dir() else None
 
 
 def real_documents(count: int) -> list[str]:
@@ -94,6 +90,16 @@ def train_small_tokenizer(path: Path, *, vocab_size: int = 2000) -> None:
     )
     tokenizer.train_from_iterator(islice(library_documents(), 300), trainer)
     tokenizer.save(str(path))
+
+
+def train_small_model(path: Path, *, vocab_size: int = 2000, **options: Any) -> None:
+    """Train a SentencePiece BPE with byte fallback on the standard library's text and write its `.model`."""
+    settings = {"model_type": "bpe", "byte_fallback": True, "normalization_rule_name": "identity"}
+    settings |= {"remove_extra_whitespaces": False, "minloglevel": 2, "vocab_size": vocab_size}
+    with path.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=islice(library_documents(), 300), model_writer=file, **{**settings, **options}
+        )
 
 
 def _web_documents(directory: Path) -> Iterator[str]:

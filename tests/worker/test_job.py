@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shard.errors import JobError
-from shard.frozen import canonical_json, read_record
-from shard.job import Holdout, Job, Options, TokenizerSpec, Unit, identity_of
+from shard.frozen import canonical_json, read_record, sealed_json
+from shard.job import Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.options import Options
 from shard.records import ShardRecord, UnitSource, directory_record, matches, read_directory, read_shard
 from tests.support.jobs import BYTES_SPEC, make_job, write_job
 
@@ -103,6 +104,7 @@ def test_impossible_units(change: dict[str, Any], message: str) -> None:
         ({"vocab_size": 2**31 + 1}, "vocabulary of 2147483649"),
         ({"eod_id": 257}, r"end-of-document id 257 is outside the vocabulary of 'bytes' \(0 to 256\)"),
         ({"eod_id": -1}, "end-of-document id -1"),
+        ({"bos_id": 257}, r"beginning-of-document id 257 is outside the vocabulary of 'bytes' \(0 to 256\)"),
         ({"sha256": "x"}, "sha256 'x'"),
     ],
 )
@@ -144,6 +146,7 @@ def test_the_fingerprint_sees_every_input(job: Job) -> None:
         "tokenizer_kind": identity_of(job.dataset, replace(BYTES_SPEC, kind="hf"), job.holdout, job.units),
         "vocab_size": identity_of(job.dataset, replace(BYTES_SPEC, vocab_size=300), job.holdout, job.units),
         "eod_id": identity_of(job.dataset, replace(BYTES_SPEC, eod_id=None), job.holdout, job.units),
+        "bos_id": identity_of(job.dataset, replace(BYTES_SPEC, bos_id=1), job.holdout, job.units),
         "text_column": identity_of(replace(job.dataset, text_column="body"), BYTES_SPEC, job.holdout, job.units),
         "holdout_rate": identity_of(job.dataset, BYTES_SPEC, replace(job.holdout, rate=0.2), job.units),
         "holdout_seed": identity_of(job.dataset, BYTES_SPEC, replace(job.holdout, seed=1), job.units),
@@ -157,6 +160,14 @@ def test_the_fingerprint_sees_every_input(job: Job) -> None:
     for field, identity in variants.items():
         assert any(line.startswith(f"{field}: ") for line in job.identity.differing(identity))
     assert job.identity.differing(job.identity) == []
+
+
+def test_a_fingerprint_of_the_first_version_stays() -> None:
+    """What fields have come since, the fingerprint of a job that uses none of them is the one it always had."""
+    unit = Unit(ordinal=0, path="a.parquet", size=1000, content_id="sha256:" + "0" * 64)
+    dataset = Dataset(kind="files", name="a", root="/a", revision="0" * 40, text_column="text")
+    identity = identity_of(dataset, BYTES_SPEC, Holdout(), [unit])
+    assert identity.fingerprint == "d1ed7f0cdc23e78b319f8e2c72428b8f9fd1db12620ce55d397c503e4594b84e"
 
 
 def test_canonical_json_has_one_spelling() -> None:
@@ -190,8 +201,8 @@ def shard_record(job: Job, unit: Unit) -> ShardRecord:
 def test_records_survive_the_disk(job: Job, tmp_path: Path) -> None:
     """A shard's record and a directory's record are read back equal."""
     record, facts = shard_record(job, job.units[0]), directory_record(job, "holdout")
-    (tmp_path / "000000.json").write_bytes(canonical_json(record))
-    (tmp_path / "dataset.json").write_bytes(canonical_json(facts))
+    (tmp_path / "000000.json").write_bytes(sealed_json(record))
+    (tmp_path / "dataset.json").write_bytes(sealed_json(facts))
     assert (record, facts) == (read_shard(tmp_path, "000000"), read_directory(tmp_path))
     assert facts.identity.fingerprint == facts.fingerprint == job.fingerprint
 

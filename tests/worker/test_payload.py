@@ -11,17 +11,23 @@ from tests.support.batches import token_batch_of
 DOCUMENTS = st.lists(st.lists(st.integers(0, 2**16 - 1), max_size=20), max_size=20)
 
 
-@given(DOCUMENTS, st.sampled_from(["uint16", "uint32"]), st.one_of(st.none(), st.integers(0, 2**16 - 1)), st.data())
-def test_payload(documents: list[list[int]], dtype: str, eod_id: int | None, data: st.DataObject) -> None:
-    """Each side's bytes are its documents' ids in order, each followed by the end-of-document id when there is one."""
+FRAMING = st.none() | st.integers(0, 2**16 - 1)
+
+
+@given(DOCUMENTS, st.sampled_from(["uint16", "uint32"]), FRAMING, FRAMING, st.data())
+def test_payload(
+    documents: list[list[int]], dtype: str, eod_id: int | None, bos_id: int | None, data: st.DataObject
+) -> None:
+    """Each side's bytes are its documents' ids in order, each framed by the ids that begin and end one, if any."""
     mask = data.draw(st.lists(st.booleans(), min_size=len(documents), max_size=len(documents)))
-    payload = payload_of(token_batch_of(documents), dtype, eod_id)
+    payload = payload_of(token_batch_of(documents), dtype, eod_id, bos_id)
     for side in (True, False):
         expected = b""
         lengths = []
         for document, held in zip(documents, mask, strict=True):
             if held == side:
-                ids = document if eod_id is None else [*document, eod_id]
+                before, after = ([] if framing is None else [framing] for framing in (bos_id, eod_id))
+                ids = [*before, *document, *after]
                 expected += b"".join(i.to_bytes(np.dtype(dtype).itemsize, "little") for i in ids)
                 lengths.append(len(ids))
         chosen = np.array(mask, dtype=np.bool_) == side

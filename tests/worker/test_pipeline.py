@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sentencepiece
 import tiktoken
 import xxhash
 from fsspec.implementations.memory import MemoryFileSystem
@@ -33,7 +34,7 @@ from shard.job import Holdout, Job
 from shard.pipeline import Workplace, write_unit
 from shard.store import committed, directories_of, open_store
 from shard.tokenizer.panics import panics_named
-from tests.support.jobs import QUICK, json_spec, make_job, rank_spec, write_corpus
+from tests.support.jobs import QUICK, json_spec, make_job, model_spec, rank_spec, write_corpus
 from tests.support.worker import commit, workplace, write_all
 
 
@@ -114,19 +115,34 @@ def test_a_unit_without_documents(tmp_path: Path) -> None:
     assert [tokens_of(directories_of(job)["train"], unit.stem) for unit in job.units] == [[], [], []]
 
 
-@pytest.mark.parametrize("eod_id", [None, 0, 7])
-def test_another_end_of_document(
-    eod_id: int | None, small_tokenizer: Path, documents: list[str], tmp_path: Path
+@pytest.mark.parametrize(("eod_id", "bos_id"), [(None, None), (0, None), (7, 3), (None, 0)])
+def test_what_frames_a_document(
+    eod_id: int | None, bos_id: int | None, small_tokenizer: Path, documents: list[str], tmp_path: Path
 ) -> None:
-    """The end-of-document id may be any of the vocabulary, or none."""
+    """The ids before and after every document may be any of the vocabulary, or none."""
     write_corpus(tmp_path / "in", documents[:20])
-    spec = replace(json_spec(small_tokenizer), eod_id=eod_id)
+    spec = replace(json_spec(small_tokenizer), eod_id=eod_id, bos_id=bos_id)
     job = make_job(tmp_path / "in", tmp_path / "out", tokenizer=spec, holdout=Holdout(rate=0.0))
     with workplace(job, small_tokenizer.parent) as place:
         commit(place, job.units[0])
         bare = [place.tokenizer.reference.encode(document.encode()) for document in documents[:20]]
-    expected = bare if eod_id is None else [[*ids, eod_id] for ids in bare]
+    before, after = ([] if framing is None else [framing] for framing in (bos_id, eod_id))
+    expected = [[*before, *ids, *after] for ids in bare]
     assert expected == tokens_of(directories_of(job)["train"], "000000")
+
+
+def test_a_sentencepiece_model(small_model: Path, documents: list[str], tmp_path: Path) -> None:
+    """A unit encoded by a SentencePiece `.model`, without and with its own frame, holds what sentencepiece says."""
+    write_corpus(tmp_path / "in", documents[:60])
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(small_model))
+    for frame in ({"eod_id": None}, {"bos_id": processor.bos_id()}):
+        spec = replace(model_spec(small_model), **frame)
+        job = make_job(tmp_path / "in", tmp_path / str(len(frame)) / next(iter(frame)), tokenizer=spec)
+        write_all(job, small_model.parent)
+        framed = "bos_id" in frame
+        found = [tokens_of(directories_of(job)[split], "000000") for split in ("train", "holdout")]
+        wanted = [processor.encode(text, add_bos=framed, add_eos=framed) for text in documents[:60]]
+        assert sorted(found[0] + found[1]) == sorted(wanted)
 
 
 def test_wide_ids(cl100k_directory: Path, documents: list[str], tmp_path: Path) -> None:

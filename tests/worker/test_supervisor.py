@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shard.job import Job, Options
+from shard.job import Job
+from shard.options import Options
 from shard.progress import (
     HostDone,
     HostStarted,
@@ -140,7 +141,10 @@ def test_a_job_is_done(job: Job, tmp_path: Path) -> None:
 
 
 def test_through_the_hub(hub_job: Job, hub: RunningHub, tmp_path: Path) -> None:
-    """Streamed and downloaded, from the Hub, one resolve a file, and the same bytes."""
+    """Streamed and downloaded, from the Hub, one resolve a file, and the same bytes.
+
+    The two ranks resolve a file each where one is given, near the end, what the other had looked at.
+    """
     streamed = replace(hub_job, options=replace(OPTIONS, fetch="stream"))
     downloaded = replace(
         hub_job,
@@ -154,7 +158,7 @@ def test_through_the_hub(hub_job: Job, hub: RunningHub, tmp_path: Path) -> None:
         with supervising(write_job(job, tmp_path)) as supervisor:
             supervisor.end()
             assert supervisor.process.returncode == 0
-        assert hub.stats()["resolve"] - before == 6
+        assert hub.stats()["resolve"] - before in (6, 7)
         assert unfinished(job) == []
     assert bytes_of(streamed) == bytes_of(downloaded)
 

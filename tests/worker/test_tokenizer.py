@@ -6,9 +6,11 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import sentencepiece
 import tiktoken
 import tokenizers
 from hypothesis import given, settings
@@ -24,7 +26,8 @@ from shard.tokenizer.load import Tokenizer, load_reference, load_tokenizer
 from shard.tokenizer.ranks import RANK_FILES, without_gaps
 from shard.tokenizer.raw_bytes import ByteEngine, ByteReference
 from tests.support.batches import ids_of, text_batch_of
-from tests.support.jobs import BYTES_SPEC, json_spec, rank_spec
+from tests.support.jobs import BYTES_SPEC, json_spec, model_spec, rank_spec
+from tests.support.text import train_small_model
 
 SPECIAL = "a<|endoftext|>b <|pad|><|fim_prefix|> <|endofprompt|>"
 
@@ -56,7 +59,12 @@ def small(small_tokenizer: Path) -> Tokenizer:
     return load_tokenizer(json_spec(small_tokenizer), small_tokenizer.parent)
 
 
-@pytest.fixture(scope="module", params=["r50k", "cl100k", "small", "bytes"])
+@pytest.fixture(scope="module")
+def model(small_model: Path) -> Tokenizer:
+    return load_tokenizer(model_spec(small_model), small_model.parent)
+
+
+@pytest.fixture(scope="module", params=["r50k", "cl100k", "small", "model", "bytes"])
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     """Every kind of tokenizer that has a fast engine."""
     if request.param == "bytes":
@@ -102,7 +110,7 @@ def test_tiktoken_is_the_reference_of_r50k(r50k: Tokenizer, documents: list[str]
     assert expected == ids_of(r50k.engine.encode(text_batch_of(documents)))
 
 
-@pytest.mark.parametrize("name", ["r50k", "cl100k", "small"])
+@pytest.mark.parametrize("name", ["r50k", "cl100k", "small", "model"])
 def test_text_of_special_tokens_stays_text(name: str, request: pytest.FixtureRequest) -> None:
     """No special id comes out of a document, whatever it says; decoding gives back what it said."""
     tokenizer: Tokenizer = request.getfixturevalue(name)
@@ -190,7 +198,50 @@ def test_added_tokens_that_are_not_special_are_tokens(small_tokenizer: Path, tmp
     assert model.token_to_id("<think>") in ids
 
 
+def test_an_added_token_that_the_engine_takes_otherwise(tmp_path: Path) -> None:
+    """gigatoken takes a user-defined piece out of the text before its spaces are marked, sentencepiece after that: the
+    self-test finds it, and the reference does the work."""
+    path = tmp_path / "tokenizer.model"
+    train_small_model(path, user_defined_symbols=["<think>"])
+    tokenizer = load_tokenizer(model_spec(path), tmp_path)
+    assert "gigatoken differs from sentencepiece" in (tokenizer.slow_because or "")
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    texts = ["<think>a", "b <think> c", "d"]
+    assert [processor.encode(text) for text in texts] == ids_of(tokenizer.engine.encode(text_batch_of(texts)))
+
+
+@pytest.mark.parametrize("options", [{"model_type": "unigram"}, {"byte_fallback": False}])
+def test_models_that_gigatoken_does_not_take(options: dict[str, Any], tmp_path: Path, documents: list[str]) -> None:
+    """A unigram model, or one without byte fallback, is done by sentencepiece itself, and says why."""
+    path = tmp_path / "tokenizer.model"
+    train_small_model(path, **options)
+    tokenizer = load_tokenizer(model_spec(path), tmp_path)
+    assert "gigatoken does not take it" in (tokenizer.slow_because or "")
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    expected = [processor.encode(document) for document in documents[:40]]
+    assert expected == ids_of(tokenizer.engine.encode(text_batch_of(documents[:40])))
+
+
+def test_a_model_that_normalises(tmp_path: Path, documents: list[str]) -> None:
+    """A model with SentencePiece's usual normaliser is encoded fast, as sentencepiece does."""
+    path = tmp_path / "tokenizer.model"
+    train_small_model(path, normalization_rule_name="nmt_nfkc", remove_extra_whitespaces=True)
+    tokenizer = load_tokenizer(model_spec(path), tmp_path)
+    assert tokenizer.slow_because is None
+    texts = [*documents[:100], "ﬁ  ２０２６ \u00a0x ", "\t\ttabs"]
+    assert reference_ids(tokenizer, texts) == ids_of(tokenizer.engine.encode(text_batch_of(texts)))
+
+
 # Loading
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff" * 100, b"\n\x05"])
+def test_no_model(content: bytes, tmp_path: Path, small_model: Path) -> None:
+    """A file that is no SentencePiece model is an error with its name."""
+    (tmp_path / "tokenizer.model").write_bytes(content)
+    spec = replace(model_spec(small_model), name="mine", sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(TokenizerError, match=r"mine: not a model that sentencepiece"):
+        load_tokenizer(spec, tmp_path)
 
 
 def test_a_missing_or_other_file_is_refused(small_tokenizer: Path, tmp_path: Path) -> None:
@@ -233,15 +284,18 @@ def test_a_rank_file_nobody_published(rank_directory: Path) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("spec_name", ["r50k", "small", "bytes"])
+@pytest.mark.parametrize("spec_name", ["r50k", "small", "model", "bytes"])
 def test_the_reference_alone_decodes(spec_name: str, request: pytest.FixtureRequest) -> None:
     """load_reference gives what decodes a shard."""
     if spec_name == "bytes":
         spec, directory = BYTES_SPEC, Path("nowhere")
     elif spec_name == "r50k":
         spec, directory = rank_spec(), request.getfixturevalue("rank_directory")
+    elif spec_name == "model":
+        path: Path = request.getfixturevalue("small_model")
+        spec, directory = model_spec(path), path.parent
     else:
-        path: Path = request.getfixturevalue("small_tokenizer")
+        path = request.getfixturevalue("small_tokenizer")
         spec, directory = json_spec(path), path.parent
     reference = load_reference(spec, directory)
     assert reference.decode(reference.encode("naïve 中文".encode())) == "naïve 中文"
