@@ -11,6 +11,7 @@ import msgspec
 
 from benchmarks.measure import Command, measure, run_quietly
 from benchmarks.workspace import Workspace
+from shard.frozen import sealed_json
 from shard.records import read_shard
 
 _FILES = 16
@@ -68,7 +69,7 @@ def many_documents(source: Path, target: Path, documents: int, shard_documents: 
         stem = f"{unit:06d}"
         for suffix in (".bin", ".idx"):
             os.link(unfinished / f"000000{suffix}", unfinished / f"{stem}{suffix}")
-        (unfinished / f"{stem}.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(first, unit=unit)))
+        (unfinished / f"{stem}.json").write_bytes(sealed_json(msgspec.structs.replace(first, unit=unit)))
     unfinished.rename(target)
     return target
 

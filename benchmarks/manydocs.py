@@ -4,14 +4,17 @@ python -m benchmarks.manydocs SOURCE TARGET DOCUMENTS
 """
 
 import hashlib
-import json
 import shutil
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from shard.formats.megatron import index_bytes
+from shard.formats.payload import DTYPES
+from shard.frozen import sealed_json
+from shard.records import read_directory, read_shard
 
 DOCUMENT_TOKENS = 64
 
@@ -19,27 +22,26 @@ DOCUMENT_TOKENS = 64
 def write_many(source: Path, target: Path, documents: int) -> None:
     """Unit 0 with `documents` documents of 64 tokens, cut from the payload of the source's first shard."""
     shutil.copy(source / "dataset.json", target)
-    common = json.loads((source / "dataset.json").read_text())
-    record = json.loads((source / "000000.json").read_text())
-    dtype = np.dtype(common["dtype"]).newbyteorder("<")
-    tokens = np.fromfile(source / "000000.bin", dtype=dtype)
+    common, first = read_directory(source), read_shard(source, "000000")
+    tokens = np.fromfile(source / "000000.bin", dtype=DTYPES[common.dtype])
     # [documents, DOCUMENT_TOKENS], the last of each the end of document
     grid = np.resize(tokens, (documents, DOCUMENT_TOKENS))
-    if (eod := common["tokenizer"]["eod_id"]) is not None:
-        grid[:, -1] = eod
+    if common.tokenizer.eod_id is not None:
+        grid[:, -1] = common.tokenizer.eod_id
     payload = grid.tobytes()
-    index = index_bytes([np.full(documents, DOCUMENT_TOKENS, dtype=np.int32)], common["dtype"])
+    index = index_bytes([np.full(documents, DOCUMENT_TOKENS, dtype=np.int32)], common.dtype)
     (target / "000000.bin").write_bytes(payload)
     (target / "000000.idx").write_bytes(index)
-    facts = {
-        "unit": 0,
-        "documents": documents,
-        "tokens": grid.size,
-        "payload_bytes": len(payload),
-        "payload_sha256": hashlib.sha256(payload).hexdigest(),
-        "index_sha256": hashlib.sha256(index).hexdigest(),
-    }
-    (target / "000000.json").write_text(json.dumps(record | facts))
+    record = msgspec.structs.replace(
+        first,
+        documents=documents,
+        tokens=grid.size,
+        payload_bytes=len(payload),
+        payload_sha256=hashlib.sha256(payload).hexdigest(),
+        index_sha256=hashlib.sha256(index).hexdigest(),
+        sidecars={},
+    )
+    (target / "000000.json").write_bytes(sealed_json(record))
 
 
 if __name__ == "__main__":
