@@ -1,5 +1,6 @@
 """The loader: step after step of global batches, this rank's part of each."""
 
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -91,7 +92,8 @@ class DataLoader:
         self._prefetch_factor, self._prepare = prefetch_factor, tuple(prepare)
         self._options, self._allocate = options, allocate
         self._step = 0
-        self._iteration: Iteration | None = None
+        # Weak: the thread of an iterator that nobody holds any more ends, though it holds the loader.
+        self._iteration: weakref.ref[Iteration] | None = None
 
     @property
     def dp_rank(self) -> int:
@@ -147,8 +149,9 @@ class DataLoader:
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the present epoch. An earlier iterator of this loader refuses to go on."""
         self._abandon()
-        self._iteration = Iteration(self._made(self.pending()), self._prefetch_factor, self._yielded, self._ended)
-        return self._iteration
+        iteration = Iteration(self._made(self.pending()), self._prefetch_factor, self._yielded, self._ended)
+        self._iteration = weakref.ref(iteration)
+        return iteration
 
     def batch_at(self, step: int) -> Batch:
         """This rank's batch of any step of the run; the loader's place stays as it is. A pure function, safe in any
@@ -246,9 +249,10 @@ class DataLoader:
         self._step = max(self._step, end or 0)
 
     def _abandon(self) -> None:
-        if self._iteration is not None:
-            self._iteration.abandon()
-            self._iteration = None
+        iteration = self._iteration() if self._iteration is not None else None
+        self._iteration = None
+        if iteration is not None:
+            iteration.abandon()
 
     def _state(self, step: int, draws: Draws | None = None) -> LoaderState:
         draws = draws or self._draws

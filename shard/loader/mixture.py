@@ -49,7 +49,8 @@ class MixtureDataset:
         if samples is not None and samples < 1:
             raise LoaderError(f"samples {samples}: not positive")
         self.samples = samples
-        self.schedule: Schedule = (Shares(0, self._counts(weights or [len(source) for source in self.sources])),)
+        first = [len(source) for source in self.sources] if weights is None else weights
+        self.schedule: Schedule = (Shares(0, self._counts(first)),)
         for stage in stages:
             if stage.start <= self.schedule[-1].start:
                 raise LoaderError(f"stages: one starts at sample {stage.start}, not after the one before it")

@@ -97,7 +97,6 @@ class WatchedFile:
         now = time.monotonic()
         if now - self._looked < CHECK_SECONDS:
             return
-        self._looked = now
         try:
             found = self.path.stat()
         except FileNotFoundError as error:
@@ -113,6 +112,7 @@ class WatchedFile:
                 f"{self.path}: replaced under the loader ({what}); start again, or resume when 'shardfleet verify' is "
                 "content with it"
             )
+        self._looked = now
 
     def close(self) -> None:
         if self.descriptor >= 0:

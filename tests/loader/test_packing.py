@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shard.errors import LoaderError
@@ -37,6 +37,7 @@ def packed(name: str, lengths: list[int], multiple: int = 1) -> tuple[Rows, np.n
 
 
 @pytest.mark.parametrize("name", sorted(PACKINGS))
+@settings(deadline=None, max_examples=60)
 @given(lengths=DOCUMENTS, multiple=st.sampled_from([1, 4, 16]))
 def test_rows_hold_every_token_once(name: str, lengths: list[int], multiple: int) -> None:
     """Every token of every document lies in one row, at a slot of its own; documents start at multiples; only those
@@ -58,6 +59,7 @@ def test_rows_hold_every_token_once(name: str, lengths: list[int], multiple: int
     assert (pieces["length"][pieces["place"] & GOES_ON > 0] == CONTEXT).all()
 
 
+@settings(deadline=None, max_examples=60)
 @given(lengths=DOCUMENTS)
 def test_pad_leaves_room_between_documents(lengths: list[int]) -> None:
     """Rows of `pad` are in dataset order, with padding between documents; a document goes into the next row only when
@@ -71,6 +73,7 @@ def test_pad_leaves_room_between_documents(lengths: list[int]) -> None:
     assert (ends[:-1][~same_row] + 1 + pieces["length"][1:][~same_row] > CONTEXT).all()
 
 
+@settings(deadline=None, max_examples=60)
 @given(lengths=st.lists(st.integers(1, CONTEXT), min_size=1, max_size=60))
 def test_best_fit_is_tight(lengths: list[int]) -> None:
     """No two rows of best_fit would fit into one."""

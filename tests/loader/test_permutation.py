@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shard.loader.permutation import BLOCK_SAMPLES, key_of, permute, permute_blocks
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 3000), st.integers(0, 2**63 - 1), st.integers(0, 50), st.integers(0, 3))
 def test_every_sample_once(n: int, seed: int, epoch: int, source: int) -> None:
     """The order of any number of samples, with any key, is a permutation; so is the one by blocks."""
@@ -17,6 +18,7 @@ def test_every_sample_once(n: int, seed: int, epoch: int, source: int) -> None:
     assert sorted(permute_blocks(np.arange(n), n, key, 64).tolist()) == everything
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 10**15 - 1), min_size=1, max_size=20), st.integers(0, 2**63 - 1))
 def test_places_do_not_depend_on_each_other(places: list[int], seed: int) -> None:
     """A place of a huge order is the same asked for alone and among others, and lies within it."""
