@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,3 +152,27 @@ def _local(dataset: AnyDataset, length: Length) -> LocalShare | None:
             "others' is not known here; give steps_per_epoch, the same on every host"
         )
     return share
+
+
+def datasets_of(
+    dataset: AnyDataset | Path | str | Sequence[AnyDataset], context_length: int | None, packing: str | None
+) -> tuple[AnyDataset, ...]:
+    """One for each epoch, from what a loader is given. Raises LoaderError."""
+    if isinstance(dataset, str | Path):
+        if context_length is None:
+            raise LoaderError(f"{dataset}: a directory needs a context_length")
+        return (TokenDataset(dataset, context_length, packing=packing or "concat"),)
+    found = (dataset,) if isinstance(dataset, TokenDataset | MixtureDataset) else tuple(dataset)
+    if not found:
+        raise LoaderError("dataset: none is given")
+    if context_length is None and packing is None:
+        return found
+    return tuple(_remade(one, context_length, packing) for one in found)
+
+
+def _remade(dataset: AnyDataset, context_length: int | None, packing: str | None) -> AnyDataset:
+    if isinstance(dataset, MixtureDataset):
+        raise LoaderError("context_length and packing: those of a mixture are its sources'")
+    if context_length not in (None, dataset.context_length):
+        dataset = dataset.with_context_length(context_length)
+    return dataset if packing in (None, dataset.packing) else dataset.with_packing(packing)

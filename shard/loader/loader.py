@@ -11,8 +11,7 @@ import numpy as np
 
 from shard.errors import LoaderError
 from shard.loader.batch import Allocate, Batch, BatchOptions
-from shard.loader.dataset import TokenDataset
-from shard.loader.draws import AnyDataset, Draws, Rows
+from shard.loader.draws import AnyDataset, Draws, Rows, datasets_of
 from shard.loader.iteration import Iteration
 from shard.loader.locate import Located, located
 from shard.loader.mixture import MixtureDataset
@@ -87,7 +86,7 @@ class DataLoader:
             dp_world_size=dp_world_size,
         )
         length = Length(drop_last=drop_last, steps_per_epoch=steps_per_epoch)
-        self._draws = Draws(_datasets(dataset, context_length, packing), self._ranks, length, seed, shuffle)
+        self._draws = Draws(datasets_of(dataset, context_length, packing), self._ranks, length, seed, shuffle)
         self._skips = skips_of(skip_ranges)
         self._prefetch_factor, self._prepare = prefetch_factor, tuple(prepare)
         self._options, self._allocate = options, allocate
@@ -276,27 +275,3 @@ class DataLoader:
             declared=declared,
             changed=None if changed == declared else changed,
         )
-
-
-def _datasets(
-    dataset: AnyDataset | Path | str | Sequence[AnyDataset], context_length: int | None, packing: str | None
-) -> tuple[AnyDataset, ...]:
-    """One for each epoch. Raises LoaderError."""
-    if isinstance(dataset, str | Path):
-        if context_length is None:
-            raise LoaderError(f"{dataset}: a directory needs a context_length")
-        return (TokenDataset(dataset, context_length, packing=packing or "concat"),)
-    found = (dataset,) if isinstance(dataset, TokenDataset | MixtureDataset) else tuple(dataset)
-    if not found:
-        raise LoaderError("dataset: none is given")
-    if context_length is None and packing is None:
-        return found
-    return tuple(_remade(one, context_length, packing) for one in found)
-
-
-def _remade(dataset: AnyDataset, context_length: int | None, packing: str | None) -> AnyDataset:
-    if isinstance(dataset, MixtureDataset):
-        raise LoaderError("context_length and packing: those of a mixture are its sources'")
-    if context_length not in (None, dataset.context_length):
-        dataset = dataset.with_context_length(context_length)
-    return dataset if packing in (None, dataset.packing) else dataset.with_packing(packing)

@@ -4,11 +4,14 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
+from shard.formats.megatron import index_bytes
 from shard.formats.payload import payload_of
+from shard.frozen import sealed_json
 from shard.job import TokenizerSpec, Unit
-from shard.records import UnitSource
+from shard.records import UnitSource, read_directory, read_shard
 from shard.store import open_store
 from shard.writer import UnitWriter
 from tests.support.batches import token_batch_of
@@ -62,3 +65,27 @@ def stream_of(shards: Sequence[Documents], *, eod: bool = True) -> tuple[list[in
             tokens += [*document, EOD] if eod else document
             starts.append(len(tokens))
     return tokens, starts
+
+
+def write_many(directory: Path, lengths: np.ndarray, times: int) -> Path:
+    """A train directory of `times` shards of two-byte tokens with documents of these lengths, which take the disk of
+    one, and hardly that: payloads are a hole in a file. Returns it."""
+    store = write_store(directory, [[[]]])
+    dataset = read_directory(store)
+    first = read_shard(store, "000000")
+    tokens = int(lengths.sum())
+    index = index_bytes([lengths.astype(np.int32)], dataset.dtype)
+    for path in store.glob("[0-9]*"):
+        path.unlink()
+    (store / "000000.idx").write_bytes(index)
+    with (store / "000000.bin").open("wb") as file:
+        file.truncate(2 * tokens)
+    for unit in range(times):
+        stem = f"{unit:06d}"
+        record = msgspec.structs.replace(
+            first, unit=unit, documents=len(lengths), tokens=tokens, payload_bytes=2 * tokens
+        )
+        (store / f"{stem}.json").write_bytes(sealed_json(record))
+        for suffix in ("bin", "idx") if unit else ():
+            (store / f"{stem}.{suffix}").hardlink_to(store / f"000000.{suffix}")
+    return store
