@@ -3,13 +3,12 @@
 import shutil
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from shard.errors import LoaderError, LoaderStateError
 from shard.job import FORMAT
 from shard.loader import DataLoader, TokenDataset
-from shard.manifest import MANIFEST_FILE, HostShare, Manifest, Proof, encode_manifest, equal_samples
+from shard.manifest import MANIFEST_FILE, HostShare, Manifest, Proof, encode_manifest, equal_samples, read_manifest
 from shard.stored import open_stored
 from tests.support.stores import write_store
 
@@ -80,7 +79,7 @@ def manifest_of(store: Path, shares: list[HostShare]) -> Manifest:
 def test_every_host_has_the_same_steps(hosts: dict[str, Path]) -> None:
     """With local ranks, each host's epoch has the number of steps that the poorest one can do, taken from its own
     shards; states of all hosts are the same."""
-    manifest = msgspec.json.decode((hosts["a"] / MANIFEST_FILE).read_bytes(), type=Manifest)
+    manifest = read_manifest(hosts["a"])
     each = equal_samples(manifest, CONTEXT)
     lengths, states = set(), []
     for name, directory in hosts.items():
