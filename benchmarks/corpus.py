@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tests.support.text import data_directory, library_documents
+from benchmarks.workspace import real_data
+from tests.support.text import library_documents
 
 GROUP_ROWS = 1000
 _SOURCE_DOCUMENTS = 4000
@@ -67,11 +68,10 @@ def write_one_document(directory: Path, files: int) -> None:
 
 def real_documents(data: Path | None) -> list[str]:
     """What corpora are made from: documents of `data`, else of the shared test data, else of the standard library."""
-    if data is None and (shared := data_directory()) is not None:
-        data = shared / "fineweb-sample"
-    if data is None:
+    source = real_data(data)
+    if source is None:
         return list(islice(library_documents(), _SOURCE_DOCUMENTS))
-    paths = sorted(data.rglob("*.parquet"))
+    paths = sorted(source.rglob("*.parquet"))
     texts = (text for path in paths for text in pq.read_table(path, columns=["text"])["text"].to_pylist())
     return list(islice((text for text in texts if text and len(text) > 100), _SOURCE_DOCUMENTS))
 

@@ -7,7 +7,8 @@ import argparse
 import os
 from pathlib import Path
 
-from shard.job import Holdout, Options, TokenizerSpec
+from shard.job import Holdout, TokenizerSpec
+from shard.options import Options
 from shard.tokenizer.ranks import RANK_FILES
 from tests.support.jobs import BYTES_SPEC, hub_dataset, json_spec, make_job, rank_spec, write_job
 from tests.support.text import UnavailableError, rank_file, train_small_tokenizer

@@ -36,17 +36,17 @@ class Host:
 class Costs:
     """What was measured, on one core with nothing else at work."""
 
-    decode: float = 1.8e-9
+    decode: float = 1.77e-9
     """Core-seconds per byte of text: reading and decompressing Parquet, checking UTF-8, offsets."""
-    encode: float = 1.9e-9
+    encode: float = 1.60e-9
     """Core-seconds per byte of text: tokens, and the reference's sample."""
-    rest: float = 0.9e-9
+    rest: float = 0.71e-9
     """Core-seconds per byte of text: holdout, end-of-document tokens, dtype, sha256, writing, committing."""
-    fetch: float = 1.2e-9
+    fetch: float = 1.37e-9
     """Core-seconds per byte fetched over the network, beside all that."""
-    further_core: float = 0.8
+    further_core: float = 0.73
     """What a further busy core of a machine adds, of the first: cores share memory, caches and clock."""
-    start_seconds: float = 1.0
+    start_seconds: float = 0.49
     """Of supervisor and rank, until the first row group."""
     output_bytes_per_token: int = 2
     index_bytes_per_document: int = 20

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One virtual environment for every contender of others, with the exact versions of benchmarks/peers/<name>.txt.
+# One virtual environment for every contender of others, with the exact versions of benchmarks/peers/<name>.txt, and of
+# benchmarks/loaders/<name>.txt for readers whose packages none of those has.
 #
 #     benchmarks/peers.sh [--work DIR] [NAME...]
 #
@@ -15,7 +16,7 @@ python=${PYTHON:-python3}
 torch_index=https://download.pytorch.org/whl/cpu
 
 known=()
-for list in "$here"/peers/*.txt; do
+for list in "$here"/{peers,loaders}/*.txt; do
     name=$(basename "$list" .txt)
     [[ $name == *.build ]] || known+=("$name")
 done
@@ -28,7 +29,7 @@ while (($#)); do
             shift
             ;;
         -*)
-            sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+            sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
             [[ $1 == -h || $1 == --help ]]
             exit $((2 * $?))
             ;;
@@ -46,7 +47,9 @@ done
 
 # install NAME: make its environment, all of pip's output in a log beside it.
 install() {
-    local list=$here/peers/$1.txt build=$here/peers/$1.build.txt environment=$work/peers/$1
+    local list build environment=$work/peers/$1
+    list=$(list_of "$1")
+    build=${list%.txt}.build.txt
     local pip=("$environment/bin/python" -m pip --disable-pip-version-check install --no-deps)
     rm -rf "$environment"
     "$python" -m venv "$environment" || return
@@ -59,14 +62,26 @@ install() {
         grep -q '+cpu$' "$list" || return
         "${pip[@]}" --extra-index-url "$torch_index" -r "$list" || return
     fi
-    cat "$here/peers/$1"*.txt | sha256sum >"$environment/installed"
+    sum_of "$1" >"$environment/installed"
+}
+
+# list_of NAME: the file with its versions.
+list_of() {
+    if [[ -e $here/peers/$1.txt ]]; then echo "$here/peers/$1.txt"; else echo "$here/loaders/$1.txt"; fi
+}
+
+# sum_of NAME: of all its lists.
+sum_of() {
+    local list
+    list=$(list_of "$1")
+    cat "${list%.txt}"*.txt | sha256sum
 }
 
 mkdir -p "$work/peers" || exit
 failed=()
 for name in "${names[@]}"; do
     stamp=$work/peers/$name/installed
-    if [[ -e $stamp && $(cat "$here/peers/$name"*.txt | sha256sum) == "$(<"$stamp")" ]]; then
+    if [[ -e $stamp && $(sum_of "$name") == "$(<"$stamp")" ]]; then
         echo "$name: is there"
         continue
     fi

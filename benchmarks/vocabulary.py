@@ -11,7 +11,8 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 
 from shard.tokenizer.ranks import RANK_FILES
-from tests.support.text import data_directory, rank_file
+from tests.support.data import data_directory
+from tests.support.text import rank_file
 
 _REPOSITORY = "openai-community/gpt2"
 NAME = "tokenizer.json"

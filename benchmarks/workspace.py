@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import run_quietly
+from tests.support.data import data_directory
 
 _OWNER = "bench"
 _TRUTH = "truth.json"
@@ -59,8 +60,9 @@ class Workspace:
 
     def corpus(self, megabytes: int, files: int) -> Corpus:
         """A corpus of so much text; made in another process, so that this one stays small."""
-        source = "own" if self.data is None else hashlib.sha256(str(self.data).encode()).hexdigest()[:8]
-        directory = self.hub_root / _OWNER / f"c{megabytes}x{files}-{source}"
+        source = real_data(self.data)
+        name = "library" if source is None else hashlib.sha256(str(source.absolute()).encode()).hexdigest()[:8]
+        directory = self.hub_root / _OWNER / f"c{megabytes}x{files}-{name}"
         if not (directory / "corpus.json").exists():
             shutil.rmtree(directory, ignore_errors=True)
             more = () if self.data is None else ("--data", str(self.data))
@@ -132,3 +134,9 @@ class Workspace:
             run_quietly("-m", "benchmarks.vocabulary", str(directory), what)
             done.touch()
         return directory
+
+
+def real_data(data: Path | None) -> Path | None:
+    """Where real documents lie in Parquet; None for those of the standard library."""
+    shared = data_directory()
+    return data if data is not None or shared is None else shared / "fineweb-sample"

@@ -15,11 +15,13 @@ from provision.plan import HostPlan, Plan, job_of
 from provision.rundir import RunDirectory
 from shard.disk import fsync_directory, write_atomic
 from shard.errors import DiskFullError, JobError, ShardError
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json, unsealed
 from shard.host.commits import Commit
+from shard.links import alias
 from shard.records import DIRECTORY_FILE, ShardRecord, directory_record, place_of, read_directory, read_shard
+from shard.trainers import ALIASES
 
-_SHARD_FILE = re.compile(r"\d{6,}\.(bin|idx|json)")
+_SHARD_FILE = re.compile(r"\d{6,}\..*")
 _WORKERS = 8
 """Hosts at once: a file of each is in memory."""
 
@@ -31,7 +33,7 @@ class Brought:
     units: int
     """That are in the directory now."""
     bytes: int
-    """Of payloads and indexes that came this time."""
+    """Of payloads, indexes and sidecars that came this time."""
     problems: tuple[str, ...]
     """One line for every host whose holdout is not all here."""
 
@@ -109,7 +111,7 @@ def _open(directory: Path, plan: Plan, gathered: Gathered) -> None:
             return
         if stray := next((path for path in directory.iterdir() if _SHARD_FILE.fullmatch(path.name)), None):
             raise InputError(f"{directory}: holds {stray.name} but no {DIRECTORY_FILE}; gather into another directory")
-        write_atomic(directory / DIRECTORY_FILE, canonical_json(wanted))
+        write_atomic(directory / DIRECTORY_FILE, sealed_json(wanted))
     except OSError as error:
         raise InputError(f"{directory}: {error.strerror}; choose another directory for the holdout") from error
     except JobError as error:
@@ -125,10 +127,12 @@ def _bring_unit(channel: Channel, plan: Plan, host: HostPlan, commit: Commit, di
     record = _get(channel, f"{there}.json")
     if not _is_record(record, commit, plan):
         raise RemoteError(f"{host.name}: {there}.json is not the record that it told of; gather again")
-    files = {".bin": commit.holdout_payload_sha256, ".idx": commit.holdout_index_sha256}
     size = 0
     (directory / f"{stem}.json").unlink(missing_ok=True)  # of another start: it must not commit these files
-    for suffix, expected in files.items():
+    for suffix, expected in _files(commit).items():
+        if suffix.removeprefix(".") in ALIASES:
+            alias(directory / f"{stem}.bin", directory / f"{stem}{suffix}")
+            continue
         data = _get(channel, there + suffix)
         if (digest := hashlib.sha256(data).hexdigest()) != expected:
             raise RemoteError(
@@ -150,10 +154,10 @@ def _get(channel: Channel, path: str) -> bytes:
 
 def _is_record(data: bytes, commit: Commit, plan: Plan) -> bool:
     try:
-        record = msgspec.json.decode(data, type=ShardRecord)
-    except msgspec.DecodeError:
+        record = msgspec.json.decode(unsealed(data), type=ShardRecord)
+    except (msgspec.DecodeError, JobError):
         return False
-    return _agree(record, commit, plan) and canonical_json(record) == data
+    return _agree(record, commit, plan) and sealed_json(record) == data
 
 
 def _is_here(directory: Path, commit: Commit, plan: Plan, *, hashed: bool) -> bool:
@@ -161,10 +165,7 @@ def _is_here(directory: Path, commit: Commit, plan: Plan, *, hashed: bool) -> bo
     try:
         if not _agree(read_shard(directory, base.name), commit, plan):
             return False
-        return not hashed or (
-            _sha256(base.with_suffix(".bin")) == commit.holdout_payload_sha256
-            and _sha256(base.with_suffix(".idx")) == commit.holdout_index_sha256
-        )
+        return not hashed or all(_sha256(Path(f"{base}{suffix}")) == said for suffix, said in _files(commit).items())
     except (JobError, OSError):
         return False
 
@@ -173,7 +174,13 @@ def _agree(record: ShardRecord, commit: Commit, plan: Plan) -> bool:
     return (record.unit, record.split, record.fingerprint, record.payload_sha256, record.index_sha256) == (
         *(commit.counts.unit, "holdout", plan.fingerprint),
         *(commit.holdout_payload_sha256, commit.holdout_index_sha256),
-    )
+    ) and record.sidecars == commit.holdout_sidecars
+
+
+def _files(commit: Commit) -> dict[str, str]:
+    """Suffix → sha256 of what belongs to a shard, the payload first."""
+    sidecars = {f".{suffix}": commit.holdout_sidecars[suffix] for suffix in sorted(commit.holdout_sidecars)}
+    return {".bin": commit.holdout_payload_sha256, ".idx": commit.holdout_index_sha256, **sidecars}
 
 
 def _sha256(path: Path) -> str:

@@ -11,6 +11,8 @@ RANK_BYTES_PER_SECOND = 90e6
 LINK_BYTES_PER_SECOND = 110e6
 _DOCUMENT_BYTES = 2700
 """Source bytes per document there: what the 20 bytes of index per document cost."""
+_SIDECAR_BYTES = {"megatron": 0, "nanogpt": 0, "datatrove": 8, "olmo": 16}
+"""Per document, beside that; other names of the payload cost nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ def disk_needed(plan: Plan, source_bytes: int) -> int:
     """Bytes of shards, train and holdout, for so many bytes of source."""
     width = 2 if plan.tokenizer.dtype == "uint16" else 4
     tokens_per_byte = 1.6 if plan.tokenizer.kind == "bytes" else TOKENS_PER_SOURCE_BYTE
-    return int(source_bytes * (tokens_per_byte * width + 20 / _DOCUMENT_BYTES))
+    per_document = 20 + sum(_SIDECAR_BYTES[trainer] for trainer in plan.options.trainers)
+    return int(source_bytes * (tokens_per_byte * width + per_document / _DOCUMENT_BYTES))
 
 
 def room_needed(plan: Plan, host: HostPlan, done: Collection[int]) -> Room:

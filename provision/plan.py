@@ -13,7 +13,18 @@ from provision.catalog.types import SourceFile
 from provision.errors import PlanError
 from provision.hosts import Host
 from shard.frozen import Record, canonical_json
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Identity, Job, Options, TokenizerSpec, Unit, identity_of
+from shard.job import (
+    FORMAT_VERSION,
+    Dataset,
+    Holdout,
+    Identity,
+    Job,
+    TokenizerSpec,
+    Unit,
+    identity_of,
+    require_readable,
+)
+from shard.options import Options
 
 PLAN_VERSION = 1
 
@@ -171,7 +182,8 @@ def make_plan(
     local_python: str,
     overwrite: bool,
 ) -> Plan:
-    """Everything but who does what: `assigned` adds that."""
+    """Everything but who does what: `assigned` adds that. Raises JobError, PlanError."""
+    require_readable(options, tokenizer)
     units = units_of(files, unit_bytes)
     identity = identity_of(dataset, tokenizer, holdout, units)
     first_ranks = [sum(host.ranks for host in hosts[:index]) for index in range(len(hosts))]

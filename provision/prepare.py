@@ -25,7 +25,8 @@ from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
 from shard.disk import write_atomic
 from shard.errors import JobError
 from shard.frozen import canonical_json
-from shard.job import Holdout, Options
+from shard.job import Holdout
+from shard.options import Options
 
 _NAMES_SHOWN = 8
 

@@ -62,3 +62,17 @@ class TokenMismatchError(ShardError):
 
 class VerificationError(ShardError):
     """What is on disk is not what the records say."""
+
+
+class LoaderError(ShardError):
+    """A loader cannot be made as it was asked for: the message says of which argument."""
+
+    exit_code = 2
+
+
+class LoaderStateError(LoaderError):
+    """A loader's state is of another dataset, context length, seed, packing or batch size; the message names them."""
+
+
+class ShardChangedError(ShardError):
+    """A shard under a running loader was deleted, cut short or replaced."""

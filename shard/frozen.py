@@ -1,6 +1,8 @@
-"""Frozen records as JSON: one spelling when written, checked when read."""
+"""Frozen records as JSON: one spelling when written, checked when read, sealed where they lie beside data."""
 
+import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,6 +10,8 @@ import msgspec
 
 from shard.errors import JobError
 
+_SEAL = re.compile(rb',"seal":"([0-9a-f]{64})"}')
+_SEAL_BYTES = len(',"seal":""}') + 64
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -20,6 +24,23 @@ def canonical_json(value: object) -> bytes:
     return msgspec.json.encode(value, order="sorted")
 
 
+def sealed_json(value: object) -> bytes:
+    """Canonical JSON of an object whose last member, `seal`, is the sha256 (hex) of all before it and the brace."""
+    data = canonical_json(value)
+    return b'%b,"seal":"%b"}' % (data[:-1], hashlib.sha256(data).hexdigest().encode())
+
+
+def unsealed(data: bytes) -> bytes:
+    """What was sealed. Raises JobError when a byte of it, or of the seal, is another."""
+    content = data[:-_SEAL_BYTES] + b"}"
+    seal = _SEAL.fullmatch(data[-_SEAL_BYTES:])
+    if seal is None:
+        raise JobError("it does not end with its seal: cut short, damaged, or not written by shardfleet")
+    if hashlib.sha256(content).hexdigest().encode() != seal[1]:
+        raise JobError("its seal is not that of its content: damaged, or changed by hand")
+    return content
+
+
 R = TypeVar("R")
 
 
@@ -28,14 +49,26 @@ def read_record(path: Path | str, kind: type[R]) -> R:
 
     Raises JobError, naming file and field, when the file is missing, unreadable, or not such a record.
     """
+    return _decoded(path, kind, _read(path))
+
+
+def read_sealed(path: Path | str, kind: type[R]) -> R:
+    """The same for one that was written with its seal."""
+    return _decoded(path, kind, _read(path), unsealed)
+
+
+def _read(path: Path | str) -> bytes:
     try:
         # Not Path.read_bytes(), nor a buffer: a host may have 20,000 of them to read.
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            data = file.readall()
+            return file.readall()
     except OSError as error:
         raise JobError(f"{path}: {error.strerror or error}; is it the right directory?") from error
+
+
+def _decoded(path: Path | str, kind: type[R], data: bytes, opened: Callable[[bytes], bytes] = bytes) -> R:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(opened(data), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JobError) as error:
         raise JobError(f"{path}: not a {kind.__name__} record: {error}") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from shard.errors import JobError
-from shard.frozen import Record, canonical_json, read_record
+from shard.frozen import Record, read_sealed, sealed_json
 from shard.job import FORMAT
 from shard.records import HoldoutFacts, SourceFacts, TokenizerFacts
 
@@ -95,12 +95,12 @@ class Manifest(Record, frozen=True, kw_only=True):
 
 def read_manifest(directory: Path) -> Manifest:
     """The manifest beside the shards of a directory. Raises JobError when there is none, or it is none of ours."""
-    return read_record(directory / MANIFEST_FILE, Manifest)
+    return read_sealed(directory / MANIFEST_FILE, Manifest)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """What the file holds."""
-    return canonical_json(manifest)
+    return sealed_json(manifest)
 
 
 def equal_samples(manifest: Manifest, context_length: int, global_batch_size: int | None = None) -> int:

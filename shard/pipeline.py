@@ -73,6 +73,11 @@ class Written:
     started: float
     text_bytes: int
 
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """After the commit: names of payloads that are copies, because the file system knows no links."""
+        return self.writer.copied
+
     def commit(self) -> dict[Split, ShardRecord]:
         """Make the unit's shards appear, or nothing. Raises ShardError."""
         try:

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from shard.frozen import Record, read_record
+import msgspec
+
+from shard.frozen import Record, read_sealed, require
 from shard.job import FORMAT, FORMAT_VERSION, Identity, Job, Unit
+from shard.trainers import SIDECARS
 
 Split = Literal["train", "holdout"]
 SPLITS: tuple[Split, Split] = ("train", "holdout")
@@ -59,7 +62,7 @@ class UnitSource(Record, frozen=True, kw_only=True):
     """Rows of the whole file: its last unit must end here."""
 
 
-class ShardRecord(Record, frozen=True, kw_only=True):
+class ShardRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """`000012.json`: what one shard holds. Its appearance commits the shard."""
 
     version: int
@@ -77,6 +80,12 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     host: str
     rank: int
     seconds: float
+    sidecars: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """What stands beside the payload for trainers: suffix → sha256. Not in the file where there is none."""
+
+    def __post_init__(self) -> None:
+        strange = self.sidecars.keys() - SIDECARS
+        require(not strange, f"sidecars {sorted(strange)} are none of {sorted(SIDECARS)}")
 
 
 def directory_record(job: Job, split: Split) -> DirectoryRecord:
@@ -101,12 +110,12 @@ def directory_record(job: Job, split: Split) -> DirectoryRecord:
 
 def read_directory(directory: Path) -> DirectoryRecord:
     """The record of a directory. Raises JobError when there is none, or it is not ours."""
-    return read_record(directory / DIRECTORY_FILE, DirectoryRecord)
+    return read_sealed(directory / DIRECTORY_FILE, DirectoryRecord)
 
 
 def read_shard(directory: Path, stem: str) -> ShardRecord:
     """The record of a shard. Raises JobError."""
-    return read_record(f"{directory}/{stem}.json", ShardRecord)
+    return read_sealed(f"{directory}/{stem}.json", ShardRecord)
 
 
 def matches(record: ShardRecord, unit: Unit, fingerprint: str) -> bool:

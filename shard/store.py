@@ -14,13 +14,16 @@ import msgspec
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
 from shard.formats.layout import index_size
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.job import Job, Unit
 from shard.records import DIRECTORY_FILE, ShardRecord, Split, directory_record, matches, read_directory, read_shard
+from shard.trainers import ALIASES, SIDECARS, Trainer, sidecars_for
 
 _LOCK_FILE = ".shardfleet.lock"
 _LOCK_WAIT_SECONDS = 10.0
-_OURS = re.compile(r"\d{6,}\.(bin|idx|json)|\.\d{6,}\..*\.tmp|cluster\.json")
+_OURS = re.compile(
+    rf"\d{{6,}}\.(bin|idx|json|{'|'.join(map(re.escape, sorted(SIDECARS)))})|\.\d{{6,}}\..*\.tmp|cluster\.json"
+)
 _UNFINISHED = re.compile(r"\.(\d{6,}|dataset)\..*\.tmp")
 
 Directories = dict[Split, Path]
@@ -87,16 +90,46 @@ def sizes_of(directory: Path, stem: str) -> tuple[int, int]:
     return os.stat(f"{directory}/{stem}.bin").st_size, os.stat(f"{directory}/{stem}.idx").st_size  # noqa: PTH116
 
 
+def lacking_sidecars(directory: Path, stem: str, record: ShardRecord, trainers: Iterable[Trainer]) -> tuple[str, ...]:
+    """Suffixes that the record of a shard lists, or these trainers ask for, and that are not there in their size."""
+    wanted = sidecars_for(trainers, record.tokens)
+    if not wanted and not record.sidecars:
+        return ()
+    return tuple(
+        suffix
+        for suffix in sorted({*wanted, *record.sidecars})
+        if suffix not in record.sidecars or not _has_sidecar(f"{directory}/{stem}.{suffix}", suffix, record)
+    )
+
+
+def _has_sidecar(path: str, suffix: str, record: ShardRecord) -> bool:
+    try:
+        size = os.stat(path).st_size  # noqa: PTH116  as above
+    except OSError:
+        return False
+    if suffix in ALIASES:
+        return size == record.payload_bytes
+    return size == 8 * record.documents if suffix == "ds.index" else size > 0
+
+
 def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
     """Remove what these units left without a commit; call it when nobody works on them.
 
-    That is temporary files, and holdout records whose train record, the commit, was never written.
+    That is temporary files, sidecars that no record lists, and holdout records whose train record, the commit, was
+    never written.
     """
     stems = {unit.stem for unit in units}
     for directory in directories.values():
+        listed: dict[str, frozenset[str]] = {}
         for name in _names(directory):
-            if name.endswith(".tmp") and name.startswith(".") and name.split(".")[1] in stems:
+            stem, _, suffix = name.partition(".")
+            if name.endswith(".tmp") and not stem and suffix.split(".")[0] in stems:
                 (directory / name).unlink(missing_ok=True)
+            elif suffix in SIDECARS and stem in stems:
+                if stem not in listed:
+                    listed[stem] = _listed(directory, stem)
+                if suffix not in listed[stem]:
+                    (directory / name).unlink(missing_ok=True)
     train, holdout = directories["train"], directories["holdout"]
     if not (train / DIRECTORY_FILE).exists():
         return  # out of reach or another's by now: it says nothing of what is committed
@@ -105,6 +138,14 @@ def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
         # A listing may be older than a commit of another host on a shared file system: look again.
         if not (train / name).exists():
             (holdout / name).unlink(missing_ok=True)
+
+
+def _listed(directory: Path, stem: str) -> frozenset[str]:
+    """The sidecars that a record lists; where it cannot be read, verify is to say so, and nothing is taken away."""
+    try:
+        return frozenset(read_shard(directory, stem).sidecars)
+    except JobError:
+        return SIDECARS if (directory / f"{stem}.json").exists() else frozenset()
 
 
 def _names(directory: Path) -> set[str]:
@@ -120,7 +161,7 @@ def discard(directories: Directories, ordinals: Iterable[int]) -> None:
     for ordinal in ordinals:
         stem = f"{ordinal:06d}"
         for directory in (directories["train"], directories["holdout"]):
-            for suffix in ("json", "bin", "idx"):
+            for suffix in ("json", "bin", "idx", *SIDECARS):
                 (directory / f"{stem}.{suffix}").unlink(missing_ok=True)
 
 
@@ -232,7 +273,7 @@ def _adopt(directory: Path, split: Split, job: Job) -> None:
         )
     for stray in _our_files(directory):
         stray.unlink()
-    write_atomic(path, canonical_json(wanted))
+    write_atomic(path, sealed_json(wanted))
     fsync_directory(directory)
 
 

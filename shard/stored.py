@@ -1,6 +1,7 @@
 """A directory of shards, read in dataset order: its documents, block by block, checked against their records."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,13 @@ class Stored:
     @property
     def tokens(self) -> int:
         return sum(shard.record.tokens for shard in self.shards)
+
+    def disk_bytes(self) -> int:
+        """What the shards take, records, indexes and sidecars included; a file with several names counts once."""
+        stems = {shard.stem for shard in self.shards}
+        with os.scandir(self.directory) as entries:
+            stats = [entry.stat() for entry in entries if entry.name.partition(".")[0] in stems]
+        return sum({stat.st_ino: stat.st_size for stat in stats}.values())
 
     def blocks(self) -> Iterator[Payload]:
         """All documents in dataset order. Raises VerificationError."""

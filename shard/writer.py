@@ -1,7 +1,7 @@
 """The shards of one unit, written beside their final names and committed together.
 
-Order of a commit: payload and index of both splits (fsync, rename) → holdout record → train record → fsync of the
-directories. Whoever sees the train record sees everything.
+Order of a commit: index, payload and sidecars of both splits (fsync, rename) → holdout record → train record → fsync
+of the directories. Whoever sees the train record sees everything.
 """
 
 import hashlib
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.formats.megatron import index_bytes
 from shard.formats.payload import Payload
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.job import FORMAT_VERSION, Job, Unit
 from shard.records import SPLITS, ShardRecord, Split, UnitSource
+from shard.sidecars import Made, Subject, make_sidecars, remove_sidecars
 from shard.store import Directories
+from shard.trainers import sidecars_for
 
 
 @dataclass
@@ -44,6 +46,8 @@ class UnitWriter:
         self._directories = directories
         self._rank = rank
         self._files: dict[Split, _SplitFile] = {}
+        self.copied: tuple[str, ...] = ()
+        """Names of payloads that turned out copies at the commit, because the file system knows no links."""
         try:
             for split, directory in directories.items():
                 _remove_leftovers(directory, f".{unit.stem}.")
@@ -75,13 +79,15 @@ class UnitWriter:
         records: dict[Split, ShardRecord] = {}
         for split, directory in self._directories.items():
             file = self._files[split]
-            index = index_bytes(file.lengths, self._job.tokenizer.dtype)
+            lengths = np.concatenate([np.empty(0, dtype=np.int32), *file.lengths])
+            index = index_bytes([lengths], self._job.tokenizer.dtype)
             with disk_full_named(file.temporary):
                 os.fsync(file.descriptor)
                 os.close(file.descriptor)
                 file.descriptor = -1
                 write_atomic(directory / f"{self._unit.stem}.idx", index)
                 file.temporary.replace(directory / f"{self._unit.stem}.bin")
+                made = self._make_sidecars(directory, file, lengths)
                 fsync_directory(directory)
             records[split] = ShardRecord(
                 version=FORMAT_VERSION,
@@ -98,14 +104,32 @@ class UnitWriter:
                 host=self._job.host,
                 rank=self._rank,
                 seconds=round(seconds, 3),
+                sidecars=made.sha256,
             )
         for split in reversed(SPLITS):
             directory = self._directories[split]
             path = directory / f"{self._unit.stem}.json"
             with disk_full_named(path):
-                write_atomic(path, canonical_json(records[split]))
+                write_atomic(path, sealed_json(records[split]))
                 fsync_directory(directory)
         return records
+
+    def _make_sidecars(self, directory: Path, file: _SplitFile, lengths: NDArray[np.int32]) -> Made:
+        suffixes = sidecars_for(self._job.options.trainers, file.tokens)
+        subject = Subject(
+            directory=directory,
+            stem=self._unit.stem,
+            tokenizer=self._job.tokenizer.name,
+            dtype=self._job.tokenizer.dtype,
+            source=self._unit.path,
+            tokens=file.tokens,
+            payload_sha256=file.digest.hexdigest(),
+            lengths=lengths,
+        )
+        made = make_sidecars(subject, suffixes)
+        remove_sidecars(directory, self._unit.stem, but=suffixes)
+        self.copied += made.copied
+        return made
 
     def discard(self) -> None:
         """Drop whatever has not been committed."""

@@ -13,11 +13,13 @@ SHARED = {
     # Plain data types: what plan, job, events and reports are made of.
     "shard.frozen": "*",
     "shard.job": "*",
+    "shard.options": "*",
     "shard.progress": "*",
     "shard.records": "*",
     "shard.errors": "*",
     "shard.manifest": "*",
     "shard.verify.report": "*",
+    "shard.trainers": "*",
     # What hosts answer, and are asked.
     "shard.host.commits": {"Commit", "Commits"},
     "shard.host.follow": {"Standing"},
@@ -27,6 +29,7 @@ SHARED = {
     "shard.verify.coverage": {"report_of"},
     # Small helpers without state.
     "shard.disk": {"fsync_directory", "write_atomic"},
+    "shard.links": {"alias"},
     "shard.host.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
     # The catalog looks into the first file with the very code that will read all of them.
     "shard.source": {"files"},
@@ -40,6 +43,10 @@ SHARED = {
     # Directories on this machine: verify, export, inspect, cat.
     "shard.export.options": {"ExportOptions"},
     "shard.export.run": {"FORMATS", "export"},
+    "shard.concat": {"concatenate"},
+    "shard.imports.options": {"ImportOptions"},
+    "shard.imports.run": {"IMPORTS", "import_tokens"},
+    "shard.loader.bench": {"PACKINGS", "SHUFFLES", "LoaderFigures", "measure_loader"},
     "shard.stored": {"Stored", "open_stored"},
     "shard.summary": {"Document", "document_at", "lengths_of"},
     "shard.tokenizer.load": {"load_reference"},
@@ -51,7 +58,7 @@ SHARED = {
 DOORS = {
     "anyio": {"provision/hubserver/"},
     "awkward": {"shard/tokenizer/fast.py"},
-    "cityhash": {"shard/export/catid.py"},
+    "cityhash": {"shard/export/catid.py", "shard/imports/catid.py"},
     "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
     "cryptography": {"provision/ssh/connect.py"},
     "fsspec": {"shard/source/files.py"},
@@ -65,7 +72,7 @@ DOORS = {
     "numpy": {"shard/"},
     "paramiko": {"provision/ssh/"},
     # rank.py sets the number of Arrow's threads.
-    "pyarrow": {"shard/source/", "shard/host/rank.py", "shard/export/parquet.py"},
+    "pyarrow": {"shard/source/", "shard/host/rank.py", "shard/export/parquet.py", "shard/imports/parquet.py"},
     "requests": {"provision/tokenizers.py"},
     "rich": {
         *("provision/conclude.py", "provision/display.py", "provision/report.py"),
@@ -76,9 +83,10 @@ DOORS = {
     "starlette": {"provision/hubserver/"},
     "tiktoken": {"provision/tokenizers.py", "shard/tokenizer/ranks.py"},
     "tokenizers": {"shard/tokenizer/hf.py"},
+    "torch": {"shard/loader/torch.py"},
     "uvicorn": {"provision/hubserver/"},
     "xxhash": {"shard/split.py"},
-    "zstandard": {"shard/export/catid.py"},
+    "zstandard": {"shard/export/catid.py", "shard/imports/catid.py"},
     # Records, everywhere.
     "msgspec": {"provision/", "shard/"},
 }

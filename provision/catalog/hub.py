@@ -23,7 +23,8 @@ from provision.catalog.look import LOOKED_INTO, has_text_column
 from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose, parquet_only
 from provision.errors import CatalogError
 from shard.errors import SourceError
-from shard.job import Dataset, Options, Unit
+from shard.job import Dataset, Unit
+from shard.options import Options
 from shard.source.hub import HubFile
 from shard.source.spanfile import SpanFile
 

@@ -7,6 +7,8 @@ import click
 import stamina.instrumentation
 
 from provision import __version__
+from provision.cli.bench import bench_loader
+from provision.cli.directories import concat, import_command
 from provision.cli.gather import gather
 from provision.cli.inspect import abort, attach, status, verify
 from provision.cli.provision import provision
@@ -25,7 +27,9 @@ def cli() -> None:
 
 for command in (provision, plan, script, launch, status, attach, abort, verify, gather):
     cli.add_command(command)
-for command in (inspect_command, cat, export, hosts, hub):
+for command in (inspect_command, cat, export, import_command, concat, bench_loader):
+    cli.add_command(command)
+for command in (hosts, hub):
     cli.add_command(command)
 
 

@@ -9,12 +9,13 @@ import click
 
 from provision.catalog.types import DatasetSpec
 from provision.cli.hostsfile import hosts_option, slots_option
-from provision.cli.values import Rate, Seconds, Size
+from provision.cli.values import Rate, Seconds, Size, Trainers
 from provision.plan import Policy
 from provision.prepare import Request
 from provision.tokenizers import NO_EOD
-from shard.job import Options
+from shard.options import Options
 from shard.tokenizer.ranks import RANK_FILES
+from shard.trainers import SUFFIXES, Trainer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,6 +80,14 @@ _OPTIONS = (
         show_default=True,
         metavar="N",
         help="Another seed holds out other documents.",
+    ),
+    click.option(
+        "--for",
+        "trainers",
+        type=Trainers(),
+        default=(),
+        metavar="NAMES",
+        help=f"Trainers that shall find their files beside the shards, by hard links: {','.join(SUFFIXES)}, or some.",
     ),
     click.option(
         "--unit-size",
@@ -253,6 +262,7 @@ def run_options(command: F) -> F:
 _NAMES = (
     *("hosts_file", "default_slots", "dataset", "revision", "config", "include", "text_column", "tokenizer", "eod"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
+    *("trainers",),
     *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
     *("detached", "on_host_failure", "rebalance", "lost_seconds", "gather_holdout"),
     *("skip_unready", "skip_space_check", "lost", "ssh_config", "remote_python", "run_dir", "overwrite"),
@@ -266,6 +276,7 @@ def _request(
     config: str | None,
     include: tuple[str, ...],
     text_column: str,
+    trainers: tuple[Trainer, ...],
     fetch: Any,
     spans_in_flight: int,
     max_bandwidth: int | None,
@@ -288,6 +299,7 @@ def _request(
         dataset=DatasetSpec(name=dataset, revision=revision, config=config, include=include, text_column=text_column),
         options=Options(
             fetch=fetch,
+            trainers=trainers,
             attempts=attempts,
             retry_seconds=retry_seconds,
             stall_seconds=stall_seconds,

@@ -112,6 +112,8 @@ def _facts(stored: Stored) -> dict[str, Any]:
         "documents": stored.documents,
         "tokens": stored.tokens,
         "bytes": sum(record.payload_bytes for record in records),
+        "disk_bytes": stored.disk_bytes(),
+        "sidecars": sorted({suffix for record in records for suffix in record.sidecars}),
         "dropped": dict(dropped),
         "lengths": None if lengths is None else asdict(lengths),
         "shards": [
@@ -128,6 +130,8 @@ def _totals(facts: dict[str, Any]) -> Any:
         ("documents", f"{facts['documents']:,}"),
         ("tokens", f"{facts['tokens']:,}"),
         ("bytes", f"{facts['bytes']:,} ({facts['dtype']})"),
+        ("on disk", f"{facts['disk_bytes']:,} bytes, {facts['disk_bytes'] / max(1, facts['tokens']):.3f} a token"),
+        ("sidecars", ", ".join(facts["sidecars"]) or "none"),
         ("units", f"{facts['units']:,} of {facts['units_of_dataset']:,} of the dataset"),
         (
             "dropped rows",

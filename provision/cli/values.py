@@ -1,4 +1,4 @@
-"""Values of options as people write them: sizes, rates, seconds."""
+"""Values of options as people write them: sizes, rates, seconds, trainers."""
 
 import math
 import re
@@ -6,6 +6,8 @@ from fractions import Fraction
 from typing import Any
 
 import click
+
+from shard.trainers import SUFFIXES, Trainer
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
@@ -43,6 +45,25 @@ class Count(click.ParamType[int]):
         if count < 1:
             self.fail(f"{value!r} is no count; write 100M, 1.5G or a number", param, ctx)
         return count
+
+
+class Trainers(click.ParamType[tuple[Trainer, ...]]):
+    """`megatron,nanogpt`: trainers that read the payload as it lies."""
+
+    name = "trainers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Trainer, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = [name.strip() for name in str(value).split(",")]
+        for name in names:
+            if name not in SUFFIXES:
+                hint = (
+                    f"give names out of {', '.join(SUFFIXES)}, with commas between; 'shardfleet export' writes others"
+                )
+                self.fail(f"{name!r} is no trainer that reads the payload as it lies: {hint}", param, ctx)
+        # In one order, however they are given: plans of equal meaning are equal.
+        return tuple(trainer for trainer in SUFFIXES if trainer in names)
 
 
 class Rate(click.ParamType[float]):

@@ -1,7 +1,6 @@
 """Export: directories of shards → one directory in a trainer's format, which appears whole or not at all."""
 
 import hashlib
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +12,10 @@ from shard.disk import fsync_directory, is_full
 from shard.errors import DiskFullError, JobError, StoreError
 from shard.export import catid, datatrove, litdata, llmc, mds, megatron, nanogpt, olmo, parquet
 from shard.export.options import ExportOptions
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.records import Split
 from shard.stored import Stored, open_stored
+from shard.whole import make_last
 
 EXPORT_FILE = "export.json"
 EXPORT_VERSION = 1
@@ -73,9 +73,9 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
         unfinished.mkdir(parents=True)
         left_out = {source.record.split: FORMATS[format_name](source, unfinished, options) for source in sources}
         facts = _facts(sources, format_name, options, left_out, unfinished)
-        (unfinished / EXPORT_FILE).write_bytes(canonical_json(facts))
+        (unfinished / EXPORT_FILE).write_bytes(sealed_json(facts))
         linked, own = _sizes(unfinished)
-        _make_last(unfinished)
+        make_last(unfinished)
         unfinished.rename(target.absolute())
         fsync_directory(target.absolute().parent)
     except OSError as error:
@@ -143,17 +143,3 @@ def _sizes(root: Path) -> tuple[int, int]:
     found = [path.stat() for path in root.rglob("*") if path.is_file()]
     linked = sum(stat.st_size for stat in found if stat.st_nlink > 1)
     return linked, sum(stat.st_size for stat in found) - linked
-
-
-def _make_last(root: Path) -> None:
-    """Files first, then the directories that name them, the root last."""
-    for path in sorted(root.rglob("*"), reverse=True):
-        if path.is_dir():
-            fsync_directory(path)
-            continue
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    fsync_directory(root)

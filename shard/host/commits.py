@@ -1,6 +1,7 @@
 """What a host has committed: told to the launcher, and removed where the launcher says that another host keeps it."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     index_sha256: str
     holdout_payload_sha256: str
     holdout_index_sha256: str
+    holdout_sidecars: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Commits(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,7 @@ def _commit(train: ShardRecord, holdout: ShardRecord) -> Commit:
         index_sha256=train.index_sha256,
         holdout_payload_sha256=holdout.payload_sha256,
         holdout_index_sha256=holdout.index_sha256,
+        holdout_sidecars=holdout.sidecars,
     )
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shard.disk import open_private
+from shard.host.commits import counts_of
 from shard.host.processes import cookie
 from shard.host.ranklink import Broken, Committed, Counted, Failed, Ready, Take, line_of, rank_message
 from shard.host.schedule import UnitQueue
 from shard.job import Job
-from shard.progress import AnyEvent, Note, RankExited, UnitDone, UnitFailed, shorten
+from shard.progress import AnyEvent, Note, RankExited, UnitDone, UnitFailed, UnitsKept, shorten
 
 _ZERO = Counted(unit=-1, documents=0, tokens=0, text_bytes=0, retries=0)
 
@@ -41,6 +42,7 @@ class Crew:
         self._before: Counter[str] = Counter()
         self._finished: Counter[int] = Counter()
         self.counted: dict[int, Counted] = {}
+        self._noted: set[str] = set()
         self._stopping = False
         self._awaits_more = job.options.await_more
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -163,8 +165,7 @@ class Crew:
     ) -> None:
         message = rank_message.decode(line)
         if isinstance(message, Ready):
-            if message.note and rank == self._job.first_rank:
-                self._emit(Note(host=self._job.host, text=shorten(message.note)))
+            self._note(message.note)
             # A task of its own: while one rank waits for a unit, it still reports the commit of the last.
             task = asyncio.create_task(self._answer(rank, writer))
             answers.add(task)
@@ -193,6 +194,11 @@ class Crew:
     async def _unit_done(self, rank: int, message: Committed) -> None:
         self._units.done(message.unit)
         self._finished[rank] += 1
+        self._note(message.note)
+        if message.kept:
+            self._emit(UnitsKept(host=self._job.host, units=[counts_of(message.train, message.holdout)]))
+            await self.wake()
+            return
         source = message.train.source
         self._emit(
             UnitDone(
@@ -219,6 +225,12 @@ class Crew:
             UnitFailed(host=self._job.host, unit=ordinal, rank=rank, attempt=attempt, quarantined=last, reason=reason)
         )
         await self.wake()
+
+    def _note(self, text: str) -> None:
+        """Tell the user, once, however many ranks say so."""
+        if text and text not in self._noted:
+            self._noted.add(text)
+            self._emit(Note(host=self._job.host, text=shorten(text)))
 
     def _give_up(self, reason: str) -> None:
         if not self.fatal.done():

@@ -20,6 +20,7 @@ from shard.host.ranklink import Broken, Committed, Counted, Failed, RankEnd
 from shard.job import Job, Unit
 from shard.pipeline import Counters, Workplace, Written, write_unit
 from shard.progress import shorten
+from shard.sidecars import complete_unit
 from shard.source.bandwidth import FILE, SharedRate
 from shard.source.download import Scratch
 from shard.source.intake import Intake
@@ -83,6 +84,12 @@ def _known_locations(path: Path) -> dict[str, str]:
         return {}  # not sent, or removed at the end of an earlier start: a resolve more
 
 
+def _copied(names: tuple[str, ...]) -> str:
+    if not names:
+        return ""
+    return "the file system knows no hard links: payloads are copied for --for, and take their space again"
+
+
 class _Rank:
     def __init__(self, link: RankEnd, place: Workplace) -> None:
         self._link = link
@@ -100,6 +107,8 @@ class _Rank:
             while (unit := (taken := self._link.take(note=note)).unit) is not None:
                 note = ""
                 self._unit = unit.ordinal
+                if self._complete(unit):
+                    continue
                 written = self._write(unit, taken.then)
                 if committing is not None:
                     committing.result()
@@ -109,6 +118,28 @@ class _Rank:
             committing.result()
         self._place.scratch.clear()
         self._count()
+
+    def _complete(self, unit: Unit) -> bool:
+        """Make the sidecars that a committed unit lacks. Returns False for one whose tokens are to be written."""
+        try:
+            completed = complete_unit(self._place.job, self._place.directories, unit)
+        except Exception as error:  # noqa: BLE001  as below
+            self._failed(unit, error)
+            return True
+        if completed is None:
+            return False
+        log.info("unit %d is committed: its sidecars are whole now", unit.ordinal)
+        self._link.send(
+            Committed(
+                unit=unit.ordinal,
+                train=completed.records["train"],
+                holdout=completed.records["holdout"],
+                text_bytes=0,
+                kept=True,
+                note=_copied(completed.copied),
+            )
+        )
+        return True
 
     def _write(self, unit: Unit, then: Unit | None) -> Written | None:
         log.info("unit %d: %s part %d of %d", unit.ordinal, unit.path, unit.part + 1, unit.parts)
@@ -131,6 +162,7 @@ class _Rank:
                 train=records["train"],
                 holdout=records["holdout"],
                 text_bytes=written.text_bytes,
+                note=_copied(written.copied),
             )
         )
 

@@ -36,6 +36,10 @@ class Committed(Message, frozen=True, kw_only=True, tag="committed"):
     train: ShardRecord
     holdout: ShardRecord
     text_bytes: int
+    kept: bool = False
+    """Whether its tokens were there already, and only sidecars were not."""
+    note: str = ""
+    """Something the user should know, once."""
 
 
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):

@@ -17,6 +17,7 @@ class UnitQueue:
         self._failures: Counter[int] = Counter()
         self._last_path: dict[int, str] = {}
         self._promised: dict[int, int] = {}
+        self._bound: set[int] = set()
         self.quarantined: list[int] = []
 
     def __len__(self) -> int:
@@ -27,15 +28,20 @@ class UnitQueue:
         """Units that no rank has begun."""
         return len(self._pending)
 
-    def add(self, units: Iterable[Unit]) -> None:
-        """More to do, after what there is."""
-        self._pending |= {unit.ordinal: unit for unit in units}
+    def add(self, units: Iterable[Unit], *, bound: bool = False) -> None:
+        """More to do, after what there is. `bound` units are never released: their tokens are here already."""
+        added = {unit.ordinal: unit for unit in units}
+        self._pending |= added
+        if bound:
+            self._bound |= added.keys()
 
     def release(self, size: int) -> list[Unit]:
         """Give up units that nobody has begun, the last first, until they come to `size` bytes of source."""
         released: list[Unit] = []
-        while self._pending and sum(unit.bytes for unit in released) < size:
-            released.append(self._pending.popitem()[1])
+        for unit in [unit for unit in reversed(self._pending.values()) if unit.ordinal not in self._bound]:
+            if sum(unit.bytes for unit in released) >= size:
+                break
+            released.append(self._pending.pop(unit.ordinal))
         return released
 
     def next_for(self, rank: int) -> Unit | None:

@@ -13,7 +13,7 @@ from shard.host.requests import Answer, AnyRequest, Release
 from shard.host.schedule import UnitQueue
 from shard.job import Job, Unit
 from shard.progress import AnyEvent, HostDone, HostIdle, UnitCounts, UnitsKept, shorten
-from shard.store import Directories, committed, discard
+from shard.store import Directories, committed, discard, lacking_sidecars
 
 _KEPT_PER_LINE = 25
 """Nine numbers each, of up to sixteen digits."""
@@ -93,15 +93,22 @@ class Share:
         write_atomic(self._file, canonical_json(self.job), mode=0o600)
 
     def _add(self, units: Iterable[Unit]) -> None:
-        """Sort units into those that are committed, which are told, and those to do."""
+        """Sort units into those that are committed, which are told, and those to do, if only their sidecars."""
         kept: list[UnitCounts] = []
         todo: list[Unit] = []
+        bare: list[Unit] = []
         for unit in units:
             records = committed(self.job, self._directories, unit)
             if records is None:
                 todo.append(unit)
+            elif any(
+                lacking_sidecars(self._directories[split], unit.stem, record, self.job.options.trainers)
+                for split, record in records.items()
+            ):
+                bare.append(unit)
             else:
                 kept.append(counts_of(records["train"], records["holdout"]))
         for first in range(0, len(kept), _KEPT_PER_LINE):
             self._emit(UnitsKept(host=self.job.host, units=kept[first : first + _KEPT_PER_LINE]))
+        self.units.add(bare, bound=True)
         self.units.add(todo)

@@ -12,7 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from shard.disk import disk_full_named
 from shard.errors import ShardError, SourceChangedError, SourceError, SourceReadError
-from shard.job import Dataset, Options, Unit
+from shard.job import Dataset, Unit
+from shard.options import Options
 from shard.source.patience import TransientError, hub_error, patiently
 
 # Its warnings name the signed locations that it downloads from, and our logs are kept.

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx2
 
-from shard.job import Options, Unit
+from shard.job import Unit
+from shard.options import Options
 from shard.source.hub import connections
 from shard.source.spanqueue import SpanQueue
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from shard.batch import TextBatch
 from shard.errors import SourceReadError
-from shard.job import Dataset, Options, Unit
+from shard.job import Dataset, Unit
+from shard.options import Options
 from shard.source import files
 from shard.source.download import Scratch
 from shard.source.hub import HubFile

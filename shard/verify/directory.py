@@ -12,16 +12,18 @@ import msgspec
 
 from shard.errors import JobError
 from shard.formats.payload import DTYPES
-from shard.frozen import canonical_json
+from shard.frozen import canonical_json, unsealed
 from shard.job import FORMAT, FORMAT_VERSION, Identity
+from shard.manifest import MANIFEST_FILE, Manifest
 from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split, place_of
+from shard.trainers import SIDECARS
 from shard.verify.report import DirectoryReport, Finding, UnitFacts
 from shard.verify.shard import check_shard
 
 Progress = Callable[[Path, int, int], None]
 """(directory, payload bytes read, payload bytes to read); called in the caller's thread after every shard."""
 
-_SHARD_FILE = re.compile(r"(\d{6,})\.(bin|idx|json)")
+_SHARD_FILE = re.compile(rf"(\d{{6,}})\.(bin|idx|json|{'|'.join(map(re.escape, sorted(SIDECARS)))})")
 _LEFT_OVER = re.compile(r"\.\d{6,}\..*\.tmp|\.dataset\.json\..*\.tmp|\.scratch-.*")
 
 R = TypeVar("R")
@@ -91,6 +93,8 @@ class _DirectoryCheck:
             return []
         committed = {name.removesuffix(".json") for name in names if name.endswith(".json")}
         found: list[tuple[ShardRecord, UnitFacts]] = []
+        beside: list[tuple[str, str]] = []
+        listed: dict[str, ShardRecord] = {}
         for name in names:
             path = self._directory / name
             shard = _SHARD_FILE.fullmatch(name)
@@ -101,8 +105,17 @@ class _DirectoryCheck:
                 else:
                     checked = self._mine is None or record.unit in self._mine or record.host == self._host
                     found.append((record, _facts(record, checked=checked)))
+                    listed[shard[1]] = record
+            elif name == MANIFEST_FILE:
+                self._read(path, Manifest)
             elif _LEFT_OVER.fullmatch(name) or (shard is not None and shard[1] not in committed):
                 self.warning(path, "unfinished: no record commits it; the next run removes or replaces it")
+            elif shard is not None and shard[2] in SIDECARS:
+                beside.append((shard[1], shard[2]))
+        for stem, suffix in beside:
+            if stem in listed and suffix not in listed[stem].sidecars:
+                path = self._directory / f"{stem}.{suffix}"
+                self.warning(path, f"unfinished: {stem}.json does not list it; the next run removes or replaces it")
         return found
 
     def _shard_record(self, path: Path, directory: DirectoryRecord) -> ShardRecord | None:
@@ -156,16 +169,11 @@ class _DirectoryCheck:
 
     def _read(self, path: Path, kind: type[R]) -> R | None:
         try:
-            data = path.read_bytes()
-            record = msgspec.json.decode(data, type=kind)
+            return msgspec.json.decode(unsealed(path.read_bytes()), type=kind)
         except OSError as error:
             self.error(path, f"cannot be read: {error.strerror}")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JobError) as error:
             self.error(path, f"not a {kind.__name__}: {error}")
-        else:
-            if canonical_json(record) != data:
-                self.error(path, "not as it was written: other spelling of the same record")
-            return record
         return None
 
 

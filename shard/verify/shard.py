@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from shard.errors import VerificationError
 from shard.formats.megatron import Index, read_index
 from shard.formats.payload import DTYPES
-from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord
+from shard.job import TokenizerSpec
+from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, TokenizerFacts
 from shard.tokenizer.ranks import by_sha256
 from shard.tokenizer.raw_bytes import EOD_ID
+from shard.trainers import ALIASES
 
 _CHUNK_BYTES = 4 << 20
 # Ids that no text is ever encoded to, by encoding: these may stand at the end of a document and nowhere else.
@@ -24,7 +26,7 @@ Problem = tuple[Path, str]
 
 
 def check_shard(directory: Path, record: ShardRecord, common: DirectoryRecord) -> list[Problem]:
-    """Compare payload and index of one shard with its record and with each other."""
+    """Compare payload, index and sidecars of one shard with its record and with each other."""
     base = directory / f"{record.unit:06d}"
     index_path, payload_path, named = base.with_suffix(".idx"), base.with_suffix(".bin"), f"{base.name}.json"
     problems: list[Problem] = []
@@ -39,14 +41,30 @@ def check_shard(directory: Path, record: ShardRecord, common: DirectoryRecord) -
     except OSError as error:
         wrong = [_said(error, payload_path)]
     problems += ((payload_path, problem) for problem in wrong)
+    for suffix, expected in record.sidecars.items():
+        path = Path(f"{base}.{suffix}")
+        try:
+            # Another name of the payload, which has been read.
+            if suffix in ALIASES and path.samefile(payload_path):
+                continue
+            digest = _sha256(path)
+        except OSError as error:
+            problems.append((path, _said(error, path)))
+        else:
+            if digest != expected:
+                problems.append((path, f"sha256 {digest}; {named} says {expected}"))
     return problems
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_index(
     path: Path, record: ShardRecord, common: DirectoryRecord, named: str
 ) -> tuple[Index | None, list[str]]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _sha256(path)
     index = read_index(path)
     problems: list[str] = []
     if digest != record.index_sha256:
@@ -103,7 +121,7 @@ class _TokenCheck:
     def __init__(self, common: DirectoryRecord, index: Index | None) -> None:
         self._vocab_size = common.tokenizer.vocab_size
         self._eod_id = common.tokenizer.eod_id if index is not None else None
-        self._only_at_ends = self._eod_id is not None and self._eod_id == _never_text(common)
+        self._only_at_ends = self._eod_id is not None and self._eod_id == never_text(common.tokenizer)
         # [documents] int64: position of the last token of every document
         self._ends = np.cumsum(index.lengths, dtype=np.int64) - 1 if index is not None else np.empty(0, dtype=np.int64)
         self._position = 0
@@ -146,11 +164,11 @@ class _TokenCheck:
         self._count[kind] += count
 
 
-def _never_text(common: DirectoryRecord) -> int | None:
+def never_text(tokenizer: TokenizerFacts | TokenizerSpec) -> int | None:
     """The end-of-document id that no text of this tokenizer is encoded to, where that is known."""
-    if common.tokenizer.kind == "bytes":
+    if tokenizer.kind == "bytes":
         return EOD_ID
-    file = by_sha256(common.tokenizer.sha256)
+    file = by_sha256(tokenizer.sha256)
     return _NEVER_TEXT[file.encoding] if file is not None else None
 
 

@@ -35,6 +35,7 @@ from shard.manifest import MANIFEST_FILE, Manifest, read_manifest
 from shard.pipeline import Counters, Workplace, write_unit
 from shard.progress import UnitCounts
 from shard.records import read_shard
+from shard.sidecars import complete_unit
 from shard.source.download import Scratch
 from shard.store import open_store, scratch_of
 from shard.tokenizer.load import load_tokenizer
@@ -439,6 +440,33 @@ def test_holdout_is_brought_again_only_where_it_differs(cluster: Cluster, tmp_pa
     again = bring_holdout(cluster.run, cluster.plan, gathered, target)
     assert 0 < again.bytes < first.bytes
     assert tree_of(target) == whole
+
+
+def test_sidecars_come_along(cluster: Cluster, tmp_path: Path) -> None:
+    """What stands beside the holdout for trainers comes with it, names of the payload by links made here; what hosts
+    have made since is brought, too."""
+    target = tmp_path / "gathered"
+    bring_holdout(cluster.run, cluster.plan, cluster.known(FIRST, SECOND), target)
+    before = tree_of(target)
+    options = replace(cluster.plan.options, trainers=("datatrove", "olmo"))
+    for name in (FIRST, SECOND):
+        job = replace(job_of(cluster.plan, cluster.host(name)), options=options)
+        with open_store(job) as directories:
+            for unit in job.units:
+                assert complete_unit(job, directories, unit) is not None
+    brought = bring_holdout(cluster.run, cluster.plan, cluster.known(FIRST, SECOND), target)
+    assert (brought.units, brought.problems) == (UNITS, ())
+    union = {**tree_of(cluster.holdout(FIRST)), **tree_of(cluster.holdout(SECOND))}
+    wanted = {name: data for name, data in union.items() if name[0].isdigit() or name == "dataset.json"}
+    assert tree_of(target) == wanted
+    assert len(wanted) == len(before) + sum(len(read_shard(target, f"{n:06d}").sidecars) for n in range(UNITS))
+    assert all(path.samefile(path.with_suffix(".bin")) for path in target.glob("*.npy"))
+    assert verify([cluster.train(FIRST), cluster.train(SECOND), target]).findings == []
+    table = next(cluster.holdout(SECOND).glob("*.csv.gz"))
+    (target / table.name).unlink()
+    table.write_bytes(b"damaged")
+    brought = bring_holdout(cluster.run, cluster.plan, cluster.known(FIRST, SECOND), target)
+    assert len(brought.problems) == 1 and brought.problems[0].startswith(f"{SECOND}: {table}: sha256")
 
 
 def test_damage_on_a_host_is_not_brought(cluster: Cluster, tmp_path: Path) -> None:

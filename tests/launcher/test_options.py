@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from provision.cli import cli
-from provision.cli.values import Rate, Size
+from provision.cli.values import Rate, Size, Trainers
 from provision.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -91,6 +91,22 @@ def test_no_rates(text: str) -> None:
     """What is no rate in [0, 1) is refused."""
     with pytest.raises(click.BadParameter):
         Rate().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("olmo", ("olmo",)), ("olmo, megatron", ("megatron", "olmo")), ("nanogpt,nanogpt", ("nanogpt",))],
+)
+def test_trainers(text: str, expected: tuple[str, ...]) -> None:
+    """Trainers are named with commas between, in any order."""
+    assert Trainers().convert(text, None, None) == expected
+
+
+@pytest.mark.parametrize("text", ["", "mds", "megatron,", "megatron nanogpt", "Megatron"])
+def test_no_trainers(text: str) -> None:
+    """What is no trainer that reads the payload as it lies is refused, with those that are."""
+    with pytest.raises(click.BadParameter, match="megatron, nanogpt, datatrove, olmo"):
+        Trainers().convert(text, None, None)
 
 
 @pytest.mark.parametrize("option", ["--retry-seconds", "--stall-seconds", "--grace", "--lease", "--lost-after"])

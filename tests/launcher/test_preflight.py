@@ -14,7 +14,8 @@ from provision.preflight import failures, notes, require_ready, take_stock
 from provision.survey import Silence
 from shard.host.otherruns import RunHere
 from shard.host.survey import HubAnswer
-from shard.job import Holdout, Options
+from shard.job import Holdout
+from shard.options import Options
 from tests.support.plans import MIB, plan_of, source_files
 from tests.support.surveys import answer_of
 

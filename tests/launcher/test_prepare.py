@@ -13,7 +13,7 @@ from provision.ledger import Entry, read_ledger, write_ledger
 from provision.plan import Policy
 from provision.preflight import failures, require_ready
 from provision.prepare import Prepared, Request, prepare, write_run
-from shard.job import Options
+from shard.options import Options
 from shard.progress import UnitCounts
 from tests.support.jobs import write_corpus
 from tests.support.plans import tree_of
@@ -203,6 +203,7 @@ def test_plan_elsewhere_knows_the_ledger(with_far_host: Path) -> None:
         ({"output_dir": "/a\nb"}, "control character"),
         ({"holdout_dir": "~/train"}, "would both go to '~/train'"),
         ({"tokenizer": "nothing"}, "'nothing'"),
+        ({"options": Options(trainers=("olmo",)), "eod": "none"}, "--for olmo: it finds documents by their"),
         ({"eod": "300"}, "end-of-document id 300 is outside the vocabulary of 'bytes'"),
         ({"dataset": DatasetSpec(name="/nowhere")}, "/nowhere"),
         ({"ssh_config": Path("/nowhere/config")}, "/nowhere/config"),

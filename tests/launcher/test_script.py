@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from provision.hosts import Host
 from provision.plan import Plan, Policy
 from provision.script import render_script
-from shard.job import Options
+from shard.options import Options
 from tests.support.plans import plan_of
 
 PDSH = pytest.mark.skipif(shutil.which("pdsh") is None, reason="needs pdsh: apt install pdsh")

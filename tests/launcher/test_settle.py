@@ -11,7 +11,7 @@ from provision.monitor import ClusterState
 from provision.report import summary
 from provision.rundir import RunDirectory
 from provision.settle import Answers, exit_code
-from shard.job import Options
+from shard.options import Options
 from shard.progress import UnitCounts, UnitsKept
 from tests.support.plans import plan_of
 

@@ -82,6 +82,10 @@ def test_inspect_counts(shards: Path, texts: list[str]) -> None:
     assert (facts["documents"], facts["tokens"]) == (len(texts), lengths.sum())
     assert facts["bytes"] == 2 * lengths.sum() == sum(path.stat().st_size for path in shards.glob("[0-9]*.bin"))
     assert facts["dropped"]["null"] == 1
+    before = facts["disk_bytes"]
+    assert before == sum(path.stat().st_size for path in shards.glob("[0-9]*"))
+    (shards / "000001.ds").hardlink_to(shards / "000001.bin")  # another name takes nothing
+    assert json.loads(invoke("inspect", shards, "--json").stdout)["disk_bytes"] == before
     found = facts["lengths"]
     assert (found["least"], found["most"], found["mean"]) == (lengths.min(), lengths.max(), lengths.mean())
     assert found["median"] == np.median(lengths)

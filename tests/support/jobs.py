@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi, RepoFile
 
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, Options, TokenizerSpec, Unit, identity_of
+from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.options import Options
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.ranks import RANK_FILES
-from tests.support.text import data_directory, real_documents
+from tests.support.data import data_directory
+from tests.support.text import real_documents
 
 BYTES_SPEC = TokenizerSpec(
     name="bytes", kind="bytes", vocab_size=257, eod_id=256, sha256=hashlib.sha256(b"").hexdigest()

@@ -7,7 +7,8 @@ from typing import Any
 from provision.catalog.types import SourceFile
 from provision.hosts import Host
 from provision.plan import Plan, Policy, assigned, make_plan
-from shard.job import Dataset, Holdout, Options
+from shard.job import Dataset, Holdout
+from shard.options import Options
 from tests.support.jobs import BYTES_SPEC
 
 MIB = 1 << 20

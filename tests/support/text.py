@@ -25,19 +25,13 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from shard.tokenizer.ranks import RANK_FILES
+from tests.support.data import data_directory
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
 _DOCUMENT_CHARACTERS = 3000
 
 
 class UnavailableError(Exception):
     """What a test needs is neither on this machine nor on the package index."""
-
-
-def data_directory() -> Path | None:
-    """The shared test data, when it is there."""
-    directory = Path(os.environ.get("SHARDFLEET_TEST_DATA", _REPOSITORY.parent / "shared" / "data"))
-    return directory if (directory / "fineweb-sample").is_dir() else None
 
 
 def real_documents(count: int) -> list[str]:

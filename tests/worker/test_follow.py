@@ -14,7 +14,8 @@ import pytest
 
 from shard.host.follow import Standing
 from shard.host.processes import Process, cookie, end_all, with_cookie
-from shard.job import Job, Options
+from shard.job import Job
+from shard.options import Options
 from shard.progress import (
     AnyEvent,
     HostDone,

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shard.errors import JobError
-from shard.frozen import canonical_json, read_record
-from shard.job import Holdout, Job, Options, TokenizerSpec, Unit, identity_of
+from shard.frozen import canonical_json, read_record, sealed_json
+from shard.job import Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.options import Options
 from shard.records import ShardRecord, UnitSource, directory_record, matches, read_directory, read_shard
 from tests.support.jobs import BYTES_SPEC, make_job, write_job
 
@@ -190,8 +191,8 @@ def shard_record(job: Job, unit: Unit) -> ShardRecord:
 def test_records_survive_the_disk(job: Job, tmp_path: Path) -> None:
     """A shard's record and a directory's record are read back equal."""
     record, facts = shard_record(job, job.units[0]), directory_record(job, "holdout")
-    (tmp_path / "000000.json").write_bytes(canonical_json(record))
-    (tmp_path / "dataset.json").write_bytes(canonical_json(facts))
+    (tmp_path / "000000.json").write_bytes(sealed_json(record))
+    (tmp_path / "dataset.json").write_bytes(sealed_json(facts))
     assert (record, facts) == (read_shard(tmp_path, "000000"), read_directory(tmp_path))
     assert facts.identity.fingerprint == facts.fingerprint == job.fingerprint
 

@@ -1,6 +1,5 @@
 """shard/manifest.py and shard/host/commits.py: what a host tells of its commits, and the file that all hosts get."""
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import msgspec
 import pytest
 
 from shard.errors import DirectoryInUseError, FingerprintError, JobError
+from shard.frozen import sealed_json
 from shard.host.claim import claimed
 from shard.host.commits import Commits, commits_of, discard_units
 from shard.job import Holdout, Job
@@ -165,12 +165,22 @@ def test_tokens_per_rank_are_of_the_poorest(job: Job) -> None:
     assert ranks_with_data([]) == (0, 0)
 
 
+def test_a_damaged_manifest_is_found(store: Store) -> None:
+    """Verification reads the manifest beside the shards as well."""
+    (store.train / MANIFEST_FILE).write_bytes(encode_manifest(manifest(store.job)))
+    assert verify([store.train, store.holdout]).coverage.complete
+    (store.train / MANIFEST_FILE).write_bytes(encode_manifest(manifest(store.job)).replace(b"lone", b"1one"))
+    (finding,) = verify([store.train, store.holdout]).findings
+    assert (finding.file, finding.severity) == (str(store.train / MANIFEST_FILE), "error")
+
+
 def test_other_manifests_are_refused(store: Store) -> None:
     """A file of another version, or none at all, is an error that names the file."""
     with pytest.raises(JobError, match=MANIFEST_FILE):
         read_manifest(store.train)
     data = msgspec.json.decode(encode_manifest(manifest(store.job)))
-    (store.train / MANIFEST_FILE).write_text(json.dumps({**data, "version": 9}))
+    del data["seal"]
+    (store.train / MANIFEST_FILE).write_bytes(sealed_json({**data, "version": 9}))
     with pytest.raises(JobError, match="version 9"):
         read_manifest(store.train)
 
@@ -209,9 +219,7 @@ def test_only_whole_commits_are_told(store: Store) -> None:
     (store.train / "000000.bin").write_bytes(b"")
     (store.holdout / "000001.json").unlink()
     record = read_shard(store.train, "000002")
-    (store.train / "000002.json").write_bytes(
-        msgspec.json.encode(msgspec.structs.replace(record, fingerprint="0" * 64))
-    )
+    (store.train / "000002.json").write_bytes(sealed_json(msgspec.structs.replace(record, fingerprint="0" * 64)))
     (store.train / "notes.json").write_text("{}")
     assert store.units == []
 

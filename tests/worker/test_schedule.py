@@ -115,6 +115,16 @@ def test_a_failed_unit_comes_last() -> None:
         assert expected == order
 
 
+def test_bound_units_are_never_released() -> None:
+    """Units whose tokens are here already stay, whatever is asked for; the others go, the last first."""
+    queue = UnitQueue((), attempts=1, ranks=1)
+    queue.add(UNITS[:2], bound=True)
+    queue.add(UNITS[2:4])
+    assert [UNITS[3], UNITS[2]] == queue.release(1 << 60)
+    assert queue.release(1 << 60) == []
+    assert len(queue) == 2
+
+
 def test_a_promise_is_kept() -> None:
     """What a rank was promised it gets next, and no other is promised or given it while there is something else."""
     queue = UnitQueue(UNITS[::PARTS], attempts=1, ranks=2)

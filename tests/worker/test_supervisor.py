@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shard.job import Job, Options
+from shard.job import Job
+from shard.options import Options
 from shard.progress import (
     HostDone,
     HostStarted,

@@ -17,7 +17,7 @@ import pytest
 
 from shard.errors import JobError
 from shard.formats.megatron import index_bytes, read_index
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.job import Holdout, Job, Unit, identity_of
 from shard.records import Split, read_directory, read_shard
 from shard.verify.coverage import prove_coverage, report_of
@@ -75,7 +75,7 @@ class Store:
         if "source" in changes:
             changes["source"] = msgspec.structs.replace(record.source, **changes["source"])
         changed = msgspec.structs.replace(record, **changes)
-        (directory / f"{unit:06d}.json").write_bytes(canonical_json(changed))
+        (directory / f"{unit:06d}.json").write_bytes(sealed_json(changed))
 
     def edit_payload(self, unit: int, edit: Callable[[np.ndarray[Any, Any]], None]) -> None:
         """Change tokens, with a record that agrees: only the look at the tokens can find it."""
@@ -487,13 +487,13 @@ def test_damaged_dataset_json(store: Store) -> None:
     assert found[0].startswith(f"{path}: not a DirectoryRecord")
     assert found[1].endswith("train not found: coverage not proven, name its directory too")
 
-    path.write_bytes(canonical_json(msgspec.structs.replace(record, fingerprint="0" * 64)))
+    path.write_bytes(sealed_json(msgspec.structs.replace(record, fingerprint="0" * 64)))
     only_error(store.verify(), path, "is not that of its identity")
 
     other = msgspec.structs.replace(record.identity, holdout_seed=9)
     facts = msgspec.structs.replace(record.holdout, seed=9)
     path.write_bytes(
-        canonical_json(msgspec.structs.replace(record, identity=other, holdout=facts, fingerprint=other.fingerprint))
+        sealed_json(msgspec.structs.replace(record, identity=other, holdout=facts, fingerprint=other.fingerprint))
     )
     found = errors(store.verify())
     assert any("holdout_seed: " in error for error in found)
@@ -504,7 +504,7 @@ def test_names_may_differ(store: Store) -> None:
     """A mirror gives the same bytes under another name: said, but no error."""
     record = read_directory(store.holdout)
     named = msgspec.structs.replace(record, source=msgspec.structs.replace(record.source, dataset="mirror"))
-    (store.holdout / "dataset.json").write_bytes(canonical_json(named))
+    (store.holdout / "dataset.json").write_bytes(sealed_json(named))
     report = store.verify()
     assert report.coverage.complete
     (warning,) = report.findings

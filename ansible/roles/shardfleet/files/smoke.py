@@ -18,7 +18,8 @@ import tiktoken
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import provision  # noqa: F401  the launcher's half, which is not used here, must import all the same
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, Options, TokenizerSpec, Unit, identity_of
+from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.options import Options
 from shard.pipeline import Counters, Workplace, write_unit
 from shard.source.download import Scratch
 from shard.source.files import content_id, filesystem

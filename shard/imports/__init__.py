@@ -1,0 +1,1 @@
+"""Files of other tools → directories of shards, one format a module."""

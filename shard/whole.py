@@ -1,0 +1,61 @@
+"""Directories that appear whole or not at all: written under temporary names beside their own, then renamed."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from shard.disk import fsync_directory
+from shard.errors import StoreError
+from shard.records import Split
+
+
+@contextmanager
+def appearing(finals: Mapping[Split, Path]) -> Iterator[dict[Split, Path]]:
+    """Paths to write directories at, which become the final ones on leaving; after an exception nothing is left.
+
+    Raises StoreError when one of the final directories exists, two are the same, or a file system refuses.
+    """
+    places = {split: final.absolute() for split, final in finals.items()}
+    if len(set(places.values())) < len(places):
+        raise StoreError(f"{places['train']}: --to and --holdout-dir are the same directory")
+    for final in places.values():
+        if final.exists() or final.is_symlink():
+            raise StoreError(f"{final}: exists, and nothing is replaced: remove it, or choose another")
+    unfinished = {
+        split: final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp") for split, final in places.items()
+    }
+    done: list[tuple[Path, Path]] = []
+    try:
+        yield unfinished
+        for split in reversed(list(places)):  # train, which is looked at first, comes last
+            unfinished[split].rename(places[split])
+            done.append((places[split], unfinished[split]))
+        for final in places.values():
+            fsync_directory(final.parent)
+    except BaseException as error:
+        for final, before in done:
+            final.rename(before)
+        if isinstance(error, OSError):
+            where = error.filename or " and ".join(map(str, places.values()))
+            raise StoreError(f"{where}: {error.strerror or error}; nothing was made") from error
+        raise
+    finally:
+        for directory in unfinished.values():
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def make_last(root: Path) -> None:
+    """Put all below a directory on the disk: files first, then the directories that name them, the root last."""
+    for path in sorted(root.rglob("*"), reverse=True):
+        if path.is_dir():
+            fsync_directory(path)
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    fsync_directory(root)

@@ -1,0 +1,186 @@
+"""shard/concat.py: directories joined are what one run over all their files would have made."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from shard.concat import concatenate
+from shard.errors import JobError, StoreError, VerificationError
+from shard.job import Holdout, Job
+from shard.records import read_directory, read_shard
+from shard.stored import open_stored
+from shard.verify.stores import verify
+from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
+from tests.support.plans import tree_of
+from tests.support.worker import write_all
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> Path:
+    """Two datasets with files of the same names, `one` and `two`, and `both` with the files of either."""
+    root = tmp_path_factory.mktemp("corpora")
+    write_corpus(root / "one", [None, *documents[:30]], files=3)
+    write_corpus(root / "two", documents[30:50], files=2)
+    (root / "both").mkdir()
+    for number, name in enumerate(("one", "two")):
+        for file in (root / name).iterdir():
+            shutil.copy(file, root / "both" / f"{number}-{file.name}")
+    return root
+
+
+def made(corpora: Path, name: str, root: Path, **options: object) -> Job:
+    job = make_job(corpora / name, root / name, **{"holdout": Holdout(rate=0.3), **options})  # type: ignore[arg-type]
+    write_all(job)
+    return job
+
+
+@pytest.fixture(scope="module")
+def stores(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`one`, `two` and `both` as shards, each with `train` and `holdout`."""
+    root = tmp_path_factory.mktemp("stores")
+    for name in ("one", "two", "both"):
+        made(corpora, name, root)
+    return root
+
+
+def shards(directory: Path, suffix: str) -> dict[str, bytes]:
+    return {name: data for name, data in tree_of(directory).items() if name.endswith(suffix)}
+
+
+def pairs(stores: Path) -> list[Path]:
+    return [stores / name / split for name in ("one", "two") for split in ("train", "holdout")]
+
+
+def test_bytes_are_those_of_one_run(stores: Path, tmp_path: Path) -> None:
+    """Payloads and indexes equal, file for file, those of a run over the files of both; verify proves every row."""
+    done = concatenate(pairs(stores), tmp_path / "train", tmp_path / "holdout")
+    for split in ("train", "holdout"):
+        for suffix in (".bin", ".idx"):
+            assert shards(tmp_path / split, suffix) == shards(stores / "both" / split, suffix)
+        joined = b"".join(data for _, data in sorted(shards(tmp_path / split, ".bin").items()))
+        cat = [data for name in ("one", "two") for _, data in sorted(shards(stores / name / split, ".bin").items())]
+        assert joined == b"".join(cat)
+    report = verify([tmp_path / "train"])
+    assert report.ok and report.coverage.complete, report.findings
+    assert report.coverage.units == 5
+    both = [open_stored(stores / "both" / split) for split in ("train", "holdout")]
+    assert [(one.units, one.documents, one.tokens) for one in done] == [(5, one.documents, one.tokens) for one in both]
+
+
+def test_payloads_stand_once(stores: Path, tmp_path: Path) -> None:
+    """Payload and index are linked; nothing of the sources changes."""
+    before = {path: tree_of(path) for path in pairs(stores)}
+    (done,) = concatenate([stores / "one" / "train", stores / "two" / "train"], tmp_path / "joined")
+    assert done.copied_bytes == 0
+    for unit, (name, stem) in enumerate([*(("one", n) for n in range(3)), *(("two", n) for n in range(2))]):
+        for suffix in (".bin", ".idx"):
+            source = stores / name / "train" / f"{stem:06d}{suffix}"
+            assert source.samefile(tmp_path / "joined" / f"{unit:06d}{suffix}")
+    assert {path: tree_of(path) for path in pairs(stores)} == before
+
+
+def test_copied_where_links_do_not_work(stores: Path, tmp_path: Path) -> None:
+    """On another file system shards are copied, and the bytes of that said."""
+    elsewhere = Path("/dev/shm") / f"shardfleet-{tmp_path.name}-{os.getpid()}"
+    if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("needs /dev/shm on a file system of its own")
+    try:
+        (done,) = concatenate([stores / "one" / "train", stores / "two" / "train"], elsewhere / "joined")
+        files = {**shards(elsewhere / "joined", ".bin"), **shards(elsewhere / "joined", ".idx")}
+        assert done.copied_bytes == sum(map(len, files.values()))
+    finally:
+        shutil.rmtree(elsewhere, ignore_errors=True)
+
+
+def test_records_say_where_from(stores: Path, corpora: Path, tmp_path: Path) -> None:
+    """Paths are told apart by their dataset; the directory's fingerprint is its own, and the same every time."""
+    for name in ("a", "b"):
+        concatenate([stores / "one" / "train", stores / "two" / "train"], tmp_path / name)
+    record = read_directory(tmp_path / "a")
+    assert record == read_directory(tmp_path / "b")
+    assert record.fingerprint == record.identity.fingerprint
+    assert record.source.dataset == f"{corpora / 'one'} + {corpora / 'two'}"
+    found = read_shard(tmp_path / "a", "000004")
+    original = read_shard(stores / "two" / "train", "000001")
+    path = f"{corpora / 'two'}/part-1.parquet"
+    assert found == replace(
+        original, unit=4, fingerprint=record.fingerprint, source=replace(original.source, path=path)
+    )
+    concatenate([stores / "two" / "train", stores / "one" / "train"], tmp_path / "c")
+    assert read_directory(tmp_path / "c").fingerprint != record.fingerprint
+
+
+def test_shares_of_hosts_fit_each_other(stores: Path, tmp_path: Path) -> None:
+    """Units that lie on another host keep their numbers free: two hosts' results have no number in common."""
+    for host, kept in (("alpha", {"one": [0, 2], "two": [1]}), ("beta", {"one": [1], "two": [0]})):
+        for name, units in kept.items():
+            directory = tmp_path / host / name
+            directory.mkdir(parents=True)
+            for file in ["dataset.json", *(f"{unit:06d}{s}" for unit in units for s in (".bin", ".idx", ".json"))]:
+                shutil.copy(stores / name / "train" / file, directory)
+        concatenate([tmp_path / host / name for name in ("one", "two")], tmp_path / host / "joined")
+    alpha, beta = (shards(tmp_path / host / "joined", ".bin") for host in ("alpha", "beta"))
+    assert sorted(alpha) == ["000000.bin", "000002.bin", "000004.bin"] and sorted(beta) == ["000001.bin", "000003.bin"]
+    assert {**alpha, **beta} == shards(stores / "both" / "train", ".bin")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tokenizer": replace(BYTES_SPEC, eod_id=None)}, ["eod_id: None, not 256"]),
+        ({"tokenizer": replace(BYTES_SPEC, vocab_size=70_000)}, ["vocab_size: 70000, not 257", "dtype: 'uint32'"]),
+        ({"holdout": Holdout(rate=0.2, seed=1)}, ["holdout_rate: 0.2, not 0.3", "holdout_seed: 1, not 0"]),
+    ],
+)
+def test_every_difference_is_named(
+    options: dict[str, object], said: list[str], stores: Path, corpora: Path, tmp_path: Path
+) -> None:
+    """Directories of another tokenizer or holdout rule are refused, all that differs in one message."""
+    other = made(corpora, "two", tmp_path, **options)
+    with pytest.raises(JobError, match="two/train does not fit") as refused:
+        concatenate([stores / "one" / "train", Path(other.output_dir)], tmp_path / "joined")
+    assert all(line in str(refused.value) for line in said)
+    assert "units" not in str(refused.value)
+    assert not (tmp_path / "joined").exists()
+
+
+def test_what_is_refused(stores: Path, tmp_path: Path) -> None:
+    """The same dataset twice, splits that are no pairs or have no place, a target that exists."""
+    one, one_holdout, two, two_holdout = pairs(stores)
+    with pytest.raises(JobError, match="would stand twice"):
+        concatenate([one, one], tmp_path / "x")
+    with pytest.raises(JobError, match="not those of train, in the same order"):
+        concatenate([one, two, two_holdout, one_holdout], tmp_path / "x", tmp_path / "y")
+    with pytest.raises(JobError, match="say with --holdout-dir"):
+        concatenate([one, one_holdout], tmp_path / "x")
+    with pytest.raises(JobError, match="leave it out"):
+        concatenate([one, two], tmp_path / "x", tmp_path / "y")
+    with pytest.raises(StoreError, match=f"{one}: exists"):
+        concatenate([one, two], one)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["000001.bin", "000001.idx"])
+def test_damage_is_found(file: str, stores: Path, tmp_path: Path) -> None:
+    """A damaged shard is named, and nothing is made."""
+    shutil.copytree(stores / "two" / "train", tmp_path / "two")
+    data = bytearray((tmp_path / "two" / file).read_bytes())
+    data[-3] ^= 1
+    (tmp_path / "two" / file).write_bytes(data)
+    with pytest.raises(VerificationError, match=file):
+        concatenate([stores / "one" / "train", tmp_path / "two"], tmp_path / "joined")
+    assert [path.name for path in tmp_path.iterdir()] == ["two"]
+
+
+def test_joined_again(stores: Path, tmp_path: Path) -> None:
+    """What was joined can be joined on, and verifies."""
+    one, one_holdout, two, two_holdout = pairs(stores)
+    both = [stores / "both" / split for split in ("train", "holdout")]
+    concatenate([one, one_holdout, two, two_holdout], tmp_path / "a", tmp_path / "ah")
+    concatenate([tmp_path / "a", tmp_path / "ah", *both], tmp_path / "b", tmp_path / "bh")
+    assert verify([tmp_path / "b"]).coverage.complete
+    assert json.loads((tmp_path / "b" / "000009.json").read_bytes())["unit"] == 9
