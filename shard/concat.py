@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from shard.disk import write_atomic
 from shard.errors import JobError, VerificationError
-from shard.export.links import link_or_copy
 from shard.frozen import canonical_json, sealed_json
 from shard.job import Identity
+from shard.links import link_or_copy
 from shard.records import DIRECTORY_FILE, SPLITS, DirectoryRecord, SourceFacts, Split
 from shard.stored import Stored, StoredShard, open_stored
 from shard.whole import appearing, make_last

@@ -1,6 +1,7 @@
 """Export: directories of shards → one directory in a trainer's format, which appears whole or not at all."""
 
 import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
