@@ -17,7 +17,7 @@ from shard.errors import DiskFullError, JobError, StoreError
 from shard.export.options import ExportOptions
 from shard.export.run import FORMATS, export
 from shard.formats.megatron import index_bytes
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.job import Holdout, TokenizerSpec
 from shard.records import read_shard
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
@@ -153,7 +153,7 @@ def test_catid_refuses_an_empty_span(own_store: Path, tmp_path: Path) -> None:
     )
     (train / "000001.bin").write_bytes(tokens.tobytes())
     (train / "000001.idx").write_bytes(index)
-    (train / "000001.json").write_bytes(canonical_json(changed))
+    (train / "000001.json").write_bytes(sealed_json(changed))
     with pytest.raises(JobError, match=r"document \d+ has no tokens"):
         export([train], "catid", tmp_path / "out", ExportOptions(local_ranks=2))
     assert not (tmp_path / "out").exists()
