@@ -68,6 +68,12 @@ def windows_of_all(shards: Shards, _: Path, length: int) -> Found:
     return _sum([stream[: len(stream) // length * length]])
 
 
+def batches_of_all(shards: Shards, _: Path, length: int, rows: int = 32) -> Found:
+    """Our loader's: whole batches of windows, each of which reads one token more."""
+    stream = np.concatenate(shards.payloads)
+    return _sum([stream[: (len(stream) - 1) // (rows * length) * rows * length]])
+
+
 def blocks_of_chunks(shards: Shards, directory: Path, length: int) -> Found:
     """litdata's: what fills no block is left out at the end of every chunk."""
     stream = np.concatenate(shards.payloads)

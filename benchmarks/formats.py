@@ -51,6 +51,7 @@ class Reader:
 FORMATS: dict[str, tuple[Reader, ...]] = {
     "native": (
         Reader("native", "mapped payloads, windows in order", "every token", expect.windows_of_files, plain=True),
+        Reader("loader", "`shard.loader.DataLoader`, in order", "every token", expect.batches_of_all, plain=True),
     ),
     "megatron": (
         Reader(

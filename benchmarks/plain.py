@@ -1,6 +1,6 @@
 """Readers that are no package, timed as the others are: rules of trainers, and NumPy over the shards themselves.
 
-python -m benchmarks.plain nanogpt|llmc|native time DIRECTORY ANSWER … (see tests/interop/readers/harness.py)
+python -m benchmarks.plain nanogpt|llmc|native|loader time DIRECTORY ANSWER … (see tests/interop/readers/harness.py)
 """
 
 import sys
@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from shard.loader import DataLoader, TokenDataset
 from tests.interop.readers.harness import Read, Request, main
 from tests.support.rules import llmc_batches
 
 _ROWS = 8
+_BATCH = 32
 
 
 def nanogpt(request: Request) -> Iterator[Any]:
@@ -36,7 +38,13 @@ def native(request: Request) -> Iterator[Any]:
             yield data[start : start + request.length].astype(np.int64)
 
 
-READERS: dict[str, Read] = {"nanogpt": nanogpt, "llmc": llmc, "native": native}
+def loader(request: Request) -> Iterator[Any]:
+    """The inputs of every batch of 32, in order, as int32, made ahead in the loader's thread."""
+    batches = DataLoader(TokenDataset(request.directory, request.length), _BATCH, shuffle="none")
+    return (batch.input_ids for batch in batches)
+
+
+READERS: dict[str, Read] = {"nanogpt": nanogpt, "llmc": llmc, "native": native, "loader": loader}
 
 if __name__ == "__main__":
     main("numpy", READERS[sys.argv.pop(1)])

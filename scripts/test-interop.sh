@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # What shardfleet writes for trainers, read by the trainers' own readers: test-interop.sh [READER…].
 #
-# Readers: catid datatrove litdata mds megatron olmo parquet; without names, all of them. Each has an environment of its
-# own, .venv-interop/<reader>, with the versions that pyproject.toml pins in the group interop-<reader>; they share one
-# PyTorch. All of them take about 4 GB. What could not be installed is named at the end, and its tests are skipped; the
-# exit code is that of the tests.
+# Readers: catid datatrove litdata mds megatron olmo parquet, and torch for our own loader; without names, all of them.
+# Each has an environment of its own, .venv-interop/<reader>, with the versions that pyproject.toml pins in the group
+# interop-<reader>; they share one PyTorch. All of them take about 4 GB. What could not be installed is named at the end,
+# and its tests are skipped; the exit code is that of the tests.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 
 make_environment dev
-known=(catid datatrove litdata mds megatron olmo parquet)
+known=(torch catid datatrove litdata mds megatron olmo parquet)
 readers=("$@")
 ((${#readers[@]})) || readers=("${known[@]}")
 for reader in "${readers[@]}"; do
@@ -44,11 +44,10 @@ pip_of() { "$1/bin/python" -m pip --quiet --disable-pip-version-check install "$
 
 # fill NAME ENVIRONMENT PINS
 fill() {
-  local cpu
   case $1 in
     torch)
-      cpu=$(sed '/^torch==/s/$/+cpu/' "$3")
-      pip_of "$2" "$cpu" || pip_of "$2" --extra-index-url "$torch_index" "$cpu"
+      sed '/^torch==/s/$/+cpu/' "$3" >"$2/cpu.txt"
+      pip_of "$2" -r "$2/cpu.txt" || pip_of "$2" --extra-index-url "$torch_index" -r "$2/cpu.txt"
       ;;
     catid)
       # Source only: built here, with the C++ compiler of this machine.
@@ -85,6 +84,6 @@ done
 
 say "reading"
 status=0
-python -m pytest tests/interop || status=$?
+python -m pytest tests/interop tests/loader || status=$?
 ((${#missing[@]} == 0)) || echo "not installed, so not read by its own reader: ${missing[*]}" >&2
 exit "$status"

@@ -17,7 +17,8 @@ from streaming.base.util import clean_stale_shared_memory
 
 def read(request: Request) -> Iterator[np.ndarray]:
     clean_stale_shared_memory()
-    dataset = StreamingDataset(local=str(request.directory), remote=None, shuffle=False, batch_size=1)
+    # Batches of one so that none is filled up with samples of others; what is made ready ahead is as for 32.
+    dataset = StreamingDataset(local=str(request.directory), remote=None, batch_size=1, predownload=8 * 32)
     return (sample["tokens"] for sample in dataset)
 
 
