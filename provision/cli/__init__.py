@@ -12,6 +12,7 @@ from provision.cli.inspect import abort, attach, status, verify
 from provision.cli.provision import provision
 from provision.cli.runs import launch, plan, script
 from provision.cli.shards import cat, export, inspect_command
+from provision.cli.tokenizer import tokenizer
 from provision.cli.tools import hosts, hub
 from provision.errors import ProvisionError
 from shard.errors import ShardError
@@ -25,7 +26,7 @@ def cli() -> None:
 
 for command in (provision, plan, script, launch, status, attach, abort, verify, gather):
     cli.add_command(command)
-for command in (inspect_command, cat, export, hosts, hub):
+for command in (inspect_command, cat, export, tokenizer, hosts, hub):
     cli.add_command(command)
 
 
