@@ -53,6 +53,9 @@ SHARED = {
     "shard.tokenizer.load": {"load_reference"},
     "shard.tokenizer.protocol": {"Reference"},
     "shard.verify.stores": {"verify"},
+    # Training of tokenizers, on this machine as well.
+    "shard.training.recipe": {"USUAL", "Kind", "Recipe", "after"},
+    "shard.training.run": {"Order", "train_tokenizer"},
 }
 """Module of shard → names that the launcher may import from it. None of them runs a worker."""
 
@@ -73,7 +76,10 @@ DOORS = {
     "numpy": {"shard/"},
     "paramiko": {"provision/ssh/"},
     # rank.py sets the number of Arrow's threads.
-    "pyarrow": {"shard/source/", "shard/host/rank.py", "shard/export/parquet.py", "shard/imports/parquet.py"},
+    "pyarrow": {
+        *("shard/source/", "shard/host/rank.py", "shard/export/parquet.py", "shard/imports/parquet.py"),
+        "shard/training/spool.py",
+    },
     "requests": {"provision/tokenizers.py"},
     "rich": {
         *("provision/conclude.py", "provision/display.py", "provision/report.py"),
@@ -81,11 +87,12 @@ DOORS = {
         "provision/cli/",
     },
     "stamina": {"shard/source/patience.py", "shard/host/rank.py", "provision/cli/__init__.py"},
-    "sentencepiece": {"shard/tokenizer/spm.py"},
+    "sentencepiece": {"shard/tokenizer/spm.py", "shard/training/pieces.py"},
     "starlette": {"provision/hubserver/"},
     "tiktoken": {"provision/tokenizers.py", "shard/tokenizer/ranks.py"},
-    "tokenizers": {"shard/tokenizer/hf.py"},
+    "tokenizers": {"shard/tokenizer/hf.py", "shard/training/bpe.py", "shard/training/check.py"},
     "torch": {"shard/loader/torch.py"},
+    "transformers": {"shard/training/check.py"},
     "uvicorn": {"provision/hubserver/"},
     "xxhash": {"shard/split.py"},
     "zstandard": {"shard/export/catid.py", "shard/imports/catid.py"},
@@ -177,8 +184,8 @@ def test_nothing_prints(package: str) -> None:
 def test_imports_stand_at_the_top() -> None:
     """No import hides in a function, where it would hide a cycle.
 
-    The exceptions: the hub server is optional, and 'shard stop' does not wait for what only a rank, a verification, or
-    a question to the Hub needs.
+    The exceptions: the hub server and transformers are optional, and 'shard stop' does not wait for what only a rank, a
+    verification, or a question to the Hub needs.
     """
     found = [
         f"{path}: {function.name} imports {module}"
@@ -193,6 +200,7 @@ def test_imports_stand_at_the_top() -> None:
         "shard/cli.py: rank imports shard.host.rank",
         "shard/cli.py: survey_command imports shard.source.hubcheck",
         "shard/cli.py: verify imports shard.verify.stores",
+        "shard/training/check.py: _other_reader imports transformers",
     ]
 
 

@@ -14,6 +14,7 @@ from provision.cli.inspect import abort, attach, status, verify
 from provision.cli.provision import provision
 from provision.cli.runs import launch, plan, script
 from provision.cli.shards import cat, export, inspect_command
+from provision.cli.tokenizer import tokenizer
 from provision.cli.tools import hosts, hub
 from provision.errors import ProvisionError
 from shard.errors import ShardError
@@ -29,7 +30,7 @@ for command in (provision, plan, script, launch, status, attach, abort, verify, 
     cli.add_command(command)
 for command in (inspect_command, cat, export, import_command, concat, bench_loader):
     cli.add_command(command)
-for command in (hosts, hub):
+for command in (tokenizer, hosts, hub):
     cli.add_command(command)
 
 

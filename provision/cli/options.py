@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from provision.catalog.types import DatasetSpec
+from provision.cli.dataset import dataset_options
 from provision.cli.hostsfile import hosts_option, slots_option
 from provision.cli.values import Rate, Seconds, Size, Trainers
 from provision.plan import Policy
@@ -25,21 +26,7 @@ DEFAULT_PYTHON = "~/.shardfleet/venv/bin/python"
 _OPTIONS = (
     hosts_option,
     slots_option,
-    click.option(
-        "--dataset",
-        required=True,
-        metavar="NAME",
-        help="owner/name on the Hugging Face Hub, a directory, or an fsspec URL such as s3://bucket/path.",
-    ),
-    click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub.  [default: main]"),
-    click.option("--config", metavar="NAME", help="Configuration of the dataset, as its card on the Hub lists them."),
-    click.option(
-        "--include",
-        multiple=True,
-        metavar="GLOB",
-        help="Take only files whose path matches; ** crosses directories. May be given several times.",
-    ),
-    click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Column with the documents."),
+    *dataset_options,
     click.option(
         "--tokenizer",
         default="gpt2",
