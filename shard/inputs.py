@@ -36,6 +36,10 @@ class Input(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Of text: lines of nothing but white space are left out."""
 
 
+BY_SUFFIX = Input()
+"""What needs not be said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How one file is read."""

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from shard.frozen import Record, canonical_json, require, stays_below
-from shard.inputs import Input
+from shard.inputs import BY_SUFFIX, Input
 from shard.options import Options
 
 FORMAT = "shardfleet"
@@ -112,7 +112,7 @@ class Dataset(Record, frozen=True, kw_only=True):
     text_column: str
     endpoint: str | None = None
     """Hub endpoint; None for files."""
-    input: Input = Input()
+    input: Input = BY_SUFFIX
 
 
 class TokenizerSpec(Record, frozen=True, kw_only=True):
@@ -269,7 +269,7 @@ def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, un
         text_column=dataset.text_column,
         holdout_rate=holdout.rate,
         holdout_seed=holdout.seed,
-        input=dataset.input if dataset.input != Input() else None,
+        input=dataset.input if dataset.input != BY_SUFFIX else None,
         units=len(units),
         units_sha256=hashlib.sha256(canonical_json(list(units))).hexdigest(),
     )

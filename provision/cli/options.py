@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from provision.catalog.types import DatasetSpec
+from provision.cli.dataset import DATASET_NAMES, dataset_options, dataset_spec
 from provision.cli.hostsfile import hosts_option, slots_option
 from provision.cli.values import Rate, Seconds, Size
 from provision.plan import Policy
@@ -24,21 +24,7 @@ DEFAULT_PYTHON = "~/.shardfleet/venv/bin/python"
 _OPTIONS = (
     hosts_option,
     slots_option,
-    click.option(
-        "--dataset",
-        required=True,
-        metavar="NAME",
-        help="owner/name on the Hugging Face Hub, a directory, or an fsspec URL such as s3://bucket/path.",
-    ),
-    click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub.  [default: main]"),
-    click.option("--config", metavar="NAME", help="Configuration of the dataset, as its card on the Hub lists them."),
-    click.option(
-        "--include",
-        multiple=True,
-        metavar="GLOB",
-        help="Take only files whose path matches; ** crosses directories. May be given several times.",
-    ),
-    click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Column with the documents."),
+    *dataset_options,
     click.option(
         "--tokenizer",
         default="gpt2",
@@ -251,7 +237,7 @@ def run_options(command: F) -> F:
 
 
 _NAMES = (
-    *("hosts_file", "default_slots", "dataset", "revision", "config", "include", "text_column", "tokenizer", "eod"),
+    *("hosts_file", "default_slots", *DATASET_NAMES, "tokenizer", "eod"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
     *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
     *("detached", "on_host_failure", "rebalance", "lost_seconds", "gather_holdout"),
@@ -261,11 +247,6 @@ _NAMES = (
 
 def _request(
     *,
-    dataset: str,
-    revision: str | None,
-    config: str | None,
-    include: tuple[str, ...],
-    text_column: str,
     fetch: Any,
     spans_in_flight: int,
     max_bandwidth: int | None,
@@ -285,7 +266,7 @@ def _request(
     if max_bandwidth is not None and fetch == "download":
         raise click.UsageError("--max-bandwidth limits streaming: leave out --fetch download, or the limit")
     return Request(
-        dataset=DatasetSpec(name=dataset, revision=revision, config=config, include=include, text_column=text_column),
+        dataset=dataset_spec(**{name: others.pop(name) for name in DATASET_NAMES}),
         options=Options(
             fetch=fetch,
             attempts=attempts,

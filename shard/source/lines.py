@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from shard.errors import SourceError
+from shard.errors import SourceError, SourceKindError
 from shard.job import Unit
 
 BLOCK_BYTES = 4 << 20
@@ -52,9 +52,9 @@ def part_of(unit: Unit) -> Part | None:
 
 
 def without_mark(data: bytes, *, where: str) -> bytes:
-    """The beginning of a file without its byte-order mark. Raises SourceError where that says UTF-16."""
+    """The beginning of a file without its byte-order mark. Raises SourceKindError where that says UTF-16."""
     if data.startswith(_UTF_16):
-        raise SourceError(f"{where}: UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
+        raise SourceKindError(f"{where}: UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
     return data.removeprefix(MARK)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shard.batch import TextBatch
-from shard.errors import SourceError, SourceReadError
+from shard.errors import SourceError, SourceKindError, SourceReadError
 from shard.job import Unit
 from shard.source.spans import Span
 from shard.source.strings import BATCH_BYTES, BATCH_ROWS_MOST, require_strings, text_batch
@@ -57,7 +57,7 @@ def row_groups_of(unit: Unit, file: pq.ParquetFile, column: str, *, where: str) 
     # By path: a nested field may have the same name.
     leaves = [leaf for leaf in range(metadata.num_columns) if metadata.schema.column(leaf).path == column]
     if len(leaves) != 1:
-        raise SourceError(f"{where}: column {column!r} is not a plain column of strings")
+        raise SourceKindError(f"{where}: column {column!r} is not a plain column of strings")
     indices: list[int] = []
     spans: list[Span] = []
     batch_rows: list[int] = []

@@ -8,23 +8,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shard.batch import TextBatch
-from shard.errors import SourceError
+from shard.errors import SourceKindError
 
 BATCH_BYTES = 4 << 20
 BATCH_ROWS_MOST = 4096
 
 
 def require_strings(schema: Any, column: str, *, where: str) -> None:
-    """Raise SourceError unless `column` is a top-level column of strings."""
+    """Raise SourceKindError unless `column` is a top-level column of strings."""
     index = schema.get_field_index(column)
     if index < 0:
-        raise SourceError(
+        raise SourceKindError(
             f"{where}: no column {column!r}; its columns are {', '.join(schema.names)}. Name one with --text-column"
         )
     found = schema.field(index).type
     value = found.value_type if pa.types.is_dictionary(found) else found
     if not (pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)):
-        raise SourceError(f"{where}: column {column!r} holds {found}, not strings. Name another with --text-column")
+        raise SourceKindError(f"{where}: column {column!r} holds {found}, not strings. Name another with --text-column")
 
 
 def strings_of(documents: Iterable[bytes]) -> Any:
