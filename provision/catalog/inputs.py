@@ -99,7 +99,7 @@ def _nothing(chosen: Sequence[str], form: Input, *, where: str, chosen_by: str) 
     kind = "file to be read" if form.format is None else f"file to be read as {form.format}"
     if not chosen:
         return f"{where}: no file{chosen_by}"
-    return f"{where}: no {kind}{chosen_by}; there are {_suffixes(chosen)}. --input-format says what files hold"
+    return f"{where}: no {kind}{chosen_by}; there are {_suffixes(chosen)}"
 
 
 def _suffixes(paths: Collection[str]) -> str:

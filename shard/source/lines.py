@@ -95,7 +95,7 @@ def _pieces(file: Readable, part: Part | None, block_bytes: int) -> Iterator[tup
     if position:
         file.seek(position)
     searching, past = part is not None and part.start > 0, _PAST_END_BYTES
-    while True:
+    while part is None or part.start < part.end:
         wanted = block_bytes
         if part is not None and position < part.end:
             wanted = min(wanted, part.end - position)
