@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measure import ROOT, BenchmarkError
 from provision.catalog.types import DatasetSpec
-from provision.plan import units_of
 from provision.prepare import list_dataset
+from provision.units import units_of
 from shard.formats.megatron import index_bytes
 from shard.frozen import canonical_json
 from shard.job import FORMAT_VERSION, Holdout, Job, Unit

@@ -220,4 +220,5 @@ def _facts(plan: Plan, counts: UnitCounts, *, train: bool) -> UnitFacts:
         dropped=counts.dropped if train else 0,
         shared="",
         checked=False,
+        lines=counts.lines,
     )

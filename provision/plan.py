@@ -10,8 +10,8 @@ from typing import Literal
 from msgspec.structs import replace
 
 from provision.catalog.types import SourceFile
-from provision.errors import PlanError
 from provision.hosts import Host
+from provision.units import units_of
 from shard.frozen import Record, canonical_json
 from shard.job import (
     FORMAT_VERSION,
@@ -115,31 +115,6 @@ class Plan(Record, frozen=True, kw_only=True):
         return self.local_python if host.host.is_local else self.remote_python
 
 
-def units_of(files: Sequence[SourceFile], unit_bytes: int) -> tuple[Unit, ...]:
-    """Cut files into units, in dataset order.
-
-    A file of at most `unit_bytes` is one unit; a larger one becomes the fewest equal byte ranges of at most that size.
-    Hosts and ranks play no part, so the same dataset gives the same shards on any cluster.
-    """
-    if unit_bytes < 1:
-        raise PlanError(f"--unit-size {unit_bytes}: not positive")
-    units: list[Unit] = []
-    for file in files:
-        parts = max(1, -(-file.size // unit_bytes))
-        for part in range(parts):
-            units.append(
-                Unit(
-                    ordinal=len(units),
-                    path=file.path,
-                    size=file.size,
-                    content_id=file.content_id,
-                    part=part,
-                    parts=parts,
-                )
-            )
-    return tuple(units)
-
-
 def assign(units: Iterable[Unit], ranks: Sequence[int], placed: Mapping[int, int]) -> list[list[int]]:
     """Unit → host, balancing bytes per rank: the longest unit first, to the host that has the fewest so far.
 
@@ -184,7 +159,7 @@ def make_plan(
 ) -> Plan:
     """Everything but who does what: `assigned` adds that. Raises JobError, PlanError."""
     require_readable(options, tokenizer)
-    units = units_of(files, unit_bytes)
+    units = units_of(files, unit_bytes, dataset.input)
     identity = identity_of(dataset, tokenizer, holdout, units)
     first_ranks = [sum(host.ranks for host in hosts[:index]) for index in range(len(hosts))]
     return Plan(

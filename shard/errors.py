@@ -40,6 +40,10 @@ class SourceError(ShardError):
     """A source file cannot be used: truncated, corrupt, changed, or without the text column."""
 
 
+class SourceKindError(SourceError):
+    """A source file is of another kind than it is said to be, or has no text where it is said to be."""
+
+
 class SourceChangedError(SourceError):
     """A source file is not the one that was planned: size, etag or content differ."""
 

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from shard.frozen import Record, canonical_json, require, stays_below
+from shard.inputs import BY_SUFFIX, Input
 from shard.options import Options
 from shard.trainers import require_served
 
@@ -34,23 +35,38 @@ _MOST_UNITS = 10**9
 _MOST_BYTES = 1 << 60
 
 
-class Unit(Record, frozen=True, kw_only=True):
-    """The atom of work: one source file, or one of `parts` equal byte ranges of it.
+class Member(Record, frozen=True, kw_only=True, array_like=True):
+    """One of several small files that are one unit."""
 
-    A row group belongs to the part that holds its first byte, so the launcher splits files without reading a
-    footer and the split depends on the dataset alone (the rule of Hadoop's input splits).
+    path: str
+    size: int
+    content_id: str
+
+    def __post_init__(self) -> None:
+        require(bool(self.path) and stays_below(self.path), f"path {self.path!r} leads out of the dataset")
+        require(0 <= self.size <= _MOST_BYTES, f"{self.path}: size {self.size} is negative or absurd")
+
+
+class Unit(Record, frozen=True, kw_only=True):
+    """The atom of work: one source file, one of `parts` equal byte ranges of it, or several small files.
+
+    A row group, or a line, belongs to the part that holds its first byte, so the launcher splits files without reading
+    a footer and the split depends on the dataset alone (the rule of Hadoop's input splits).
     """
 
     ordinal: int
     """Position in dataset order; names the shard."""
     path: str
-    """Relative to the root of the dataset, as the Hub or the file system spells it."""
+    """Relative to the root of the dataset, as the Hub or the file system spells it; of several files, the first."""
     size: int
-    """Bytes of the whole source file."""
+    """Bytes of the whole source file, or of all files."""
     content_id: str
-    """`sha256:…` (LFS), `git:…` (blob), `etag:…` or `tail:…` (size and last 64 KiB)."""
+    """`sha256:…` (LFS), `git:…` (blob), `etag:…`, `tail:…` (size and last 64 KiB), or `group:…` (of several files)."""
     part: int = 0
     parts: int = 1
+    # Not None: what a unit of one file is spelled like must never change, for it decides the fingerprint.
+    members: tuple[Member, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Several small files, a document each; unset for one file."""
 
     def __post_init__(self) -> None:
         require(0 <= self.ordinal < _MOST_UNITS, f"unit ordinal {self.ordinal} is negative or absurd")
@@ -58,6 +74,10 @@ class Unit(Record, frozen=True, kw_only=True):
         require(stays_below(self.path), f"unit {self.ordinal}: path {self.path!r} leads out of the dataset")
         require(0 <= self.size <= _MOST_BYTES, f"unit {self.ordinal}: size {self.size} is negative or absurd")
         require(0 <= self.part < self.parts <= _MOST_UNITS, f"unit {self.ordinal}: part {self.part} of {self.parts}")
+        if self.members is not msgspec.UNSET:
+            total = sum(member.size for member in self.members)
+            require(total == self.size, f"unit {self.ordinal}: {self.size} bytes, but its files have {total}")
+            require(self.parts == 1, f"unit {self.ordinal}: several files are not cut into parts")
 
     @property
     def byte_start(self) -> int:
@@ -93,6 +113,7 @@ class Dataset(Record, frozen=True, kw_only=True):
     text_column: str
     endpoint: str | None = None
     """Hub endpoint; None for files."""
+    input: Input = BY_SUFFIX
 
 
 class TokenizerSpec(Record, frozen=True, kw_only=True):
@@ -166,6 +187,8 @@ class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
     units: int
     units_sha256: str
     bos_id: int | None = None
+    input: Input | None = None
+    """None where suffixes say all."""
 
     @property
     def fingerprint(self) -> str:
@@ -265,6 +288,7 @@ def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, un
         text_column=dataset.text_column,
         holdout_rate=holdout.rate,
         holdout_seed=holdout.seed,
+        input=dataset.input if dataset.input != BY_SUFFIX else None,
         units=len(units),
         units_sha256=hashlib.sha256(canonical_json(list(units))).hexdigest(),
     )

@@ -105,19 +105,20 @@ def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Writte
                     payload = payload_of(tokens, spec.dtype, spec.eod_id, spec.bos_id)
                     writer.write(payload, held_out(text, job.holdout))
                     for reason, rows in text.dropped.items():
-                        dropped[reason] += rows
+                        dropped[reason] = dropped.get(reason, 0) + rows
                     text_bytes += len(text.data)
                     place.counters.add(text.documents, len(payload.tokens), len(text.data))
-            groups = opened.groups
+            taken = opened.taken()
     except BaseException:
         writer.discard()
         raise
     source = UnitSource(
         path=unit.path,
-        row_start=groups.row_start,
-        row_end=groups.row_end,
+        row_start=taken.row_start,
+        row_end=taken.row_end,
         content_id=unit.content_id,
-        file_rows=groups.file_rows,
+        file_rows=taken.file_rows,
+        lines=taken.lines,
     )
     return Written(unit, writer, source, dropped, started, text_bytes)
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from shard.inputs import LineRange
+
 LINE_BYTES = 4096
 _RANKS_SHOWN = 64
 _REASON_BYTES = 1000
@@ -48,6 +50,8 @@ class UnitCounts(msgspec.Struct, frozen=True, array_like=True):
     """In train, end-of-document tokens included."""
     holdout_tokens: int
     dropped: int
+    lines: LineRange | None = None
+    """As in the record: of a file that is cut by lines."""
 
 
 class UnitsKept(Event, frozen=True, kw_only=True, tag="units_kept"):
@@ -71,6 +75,7 @@ class UnitDone(Event, frozen=True, kw_only=True, tag="unit_done"):
     dropped: int
     text_bytes: int
     seconds: float
+    lines: LineRange | None = None
 
     @property
     def counts(self) -> UnitCounts:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from shard.frozen import Record, read_sealed, require
+from shard.inputs import LineRange
 from shard.job import FORMAT, FORMAT_VERSION, Identity, Job, Unit
 from shard.trainers import SIDECARS
 
@@ -55,17 +56,19 @@ class DirectoryRecord(Record, frozen=True, kw_only=True):
     """What the fingerprint is the hash of, so that a difference can be named."""
 
 
-class UnitSource(Record, frozen=True, kw_only=True):
-    """The rows that a unit took."""
+class UnitSource(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """The rows that a unit took: rows of Parquet and Arrow, lines, members of archives, files of a group."""
 
     path: str
     row_start: int
-    """Inclusive."""
+    """Inclusive. Rows of a part of a file that is cut by lines are counted from the part's first."""
     row_end: int
     """Exclusive."""
     content_id: str
     file_rows: int
     """Rows of the whole file: its last unit must end here."""
+    lines: LineRange | None = None
+    """Of a file that is cut by lines; nobody has counted the lines of its other parts."""
 
 
 class ShardRecord(Record, frozen=True, kw_only=True, omit_defaults=True):

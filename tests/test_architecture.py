@@ -17,6 +17,7 @@ SHARED = {
     "shard.progress": "*",
     "shard.records": "*",
     "shard.errors": "*",
+    "shard.inputs": "*",
     "shard.manifest": "*",
     "shard.verify.report": "*",
     "shard.trainers": "*",
@@ -34,7 +35,7 @@ SHARED = {
     # The catalog looks into the first file with the very code that will read all of them.
     "shard.source": {"files"},
     "shard.source.hub": {"HubFile"},
-    "shard.source.parquet": {"open_parquet", "require_text_column"},
+    "shard.source.look": {"holds_text"},
     "shard.source.spanfile": {"SpanFile"},
     # What a tokenizer is: its size, its end of document.
     "shard.tokenizer.hf": {"HfReference"},

@@ -1,24 +1,28 @@
 """Catalog of a directory on this machine or behind any fsspec URL."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from provision.catalog.look import LOOKED_INTO, has_text_column
-from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose, parquet_only
+from provision.catalog.inputs import readable
+from provision.catalog.look import look_for_text
+from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose
 from provision.errors import CatalogError
-from shard.errors import SourceError
-from shard.job import Dataset
+from shard.errors import SourceReadError
+from shard.job import Dataset, Unit
 from shard.source import files
+from shard.source.spanfile import SpanFile
 
 
 def files_catalog(spec: DatasetSpec) -> Catalog:
     """List a directory or URL.
 
-    Raises CatalogError when it is missing, empty, without Parquet, unreadable, or without the text column.
+    Raises CatalogError when it is missing, empty, without a file to read, unreadable, or without the text column.
     """
     if spec.revision is not None or spec.config is not None:
         raise CatalogError(f"{spec.name}: --revision and --config are for datasets on the Hub; use --include")
@@ -35,7 +39,8 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
     relative = {path.removeprefix(base).lstrip("/"): path for path in listed}
     relative = {path: full for path, full in relative.items() if "/." not in f"/{path}"}  # hidden ones are no data
     chosen_by = f" matches --include {' '.join(spec.include)}" if spec.include else ""
-    paths = parquet_only(choose(list(relative), spec.include), where=spec.name, chosen_by=chosen_by)
+    chosen = choose(list(relative), spec.include)
+    taken = readable(chosen, relative, spec.input, included=bool(spec.include), where=spec.name, chosen_by=chosen_by)
     try:
         sources = tuple(
             SourceFile(
@@ -43,24 +48,37 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
                 size=int(listed[relative[path]]["size"]),
                 content_id=files.content_id(fs, relative[path], listed[relative[path]]),
             )
-            for path in paths
+            for path in taken.paths
         )
-        _look_for_column(fs, relative, sources, spec)
+        revision = hashlib.sha256(msgspec.json.encode(sources)).hexdigest()
+        dataset = Dataset(
+            kind="files",
+            name=spec.name,
+            root=root,
+            revision=revision,
+            text_column=spec.text_column,
+            input=taken.form,
+        )
+        look_for_text(dataset, sources, partial(_open, fs, relative))
     except CatalogError:
         raise
     except Exception as error:  # as above; a size that the driver does not know is a TypeError
         raise CatalogError(f"{spec.name}: cannot be read: {type(error).__name__}: {error}") from error
-    revision = hashlib.sha256(msgspec.json.encode(sources)).hexdigest()
-    dataset = Dataset(kind="files", name=spec.name, root=root, revision=revision, text_column=spec.text_column)
-    return Catalog(dataset, sources)
+    return Catalog(dataset, sources, taken.notes)
 
 
-def _look_for_column(fs: Any, relative: Mapping[str, str], sources: Sequence[SourceFile], spec: DatasetSpec) -> None:
-    """Look for the text column in the first file that can be opened. Raises CatalogError when it has none."""
-    for source in [source for source in sources if source.size][:LOOKED_INTO]:
-        with fs.open(relative[source.path]) as file:
-            try:
-                if has_text_column(file, spec.text_column, where=f"{spec.name}/{source.path}"):
-                    return
-            except SourceError as error:
-                raise CatalogError(str(error)) from error
+def _open(fs: Any, relative: Mapping[str, str], unit: Unit, stack: ExitStack) -> Path | SpanFile:
+    path = relative[unit.path]
+    if (local := files.local_path(fs, path)) is not None:
+        return local
+
+    def fetch(start: int, end: int) -> bytes:
+        try:
+            data: bytes = fs.cat_file(path, start=start, end=end)
+        except OSError as error:
+            raise SourceReadError(f"{unit.path}: {error}") from error
+        return data
+
+    file = SpanFile(fetch, unit.size)
+    stack.callback(file.close)
+    return file

@@ -1,8 +1,9 @@
 """Catalog of a dataset on the Hub: resolved to a commit once, listed once."""
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import httpx2
 import huggingface_hub
@@ -19,10 +20,10 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._validators import validate_repo_id
 
 from provision.catalog.card import CardConfig, chosen_config, configs_of
-from provision.catalog.look import LOOKED_INTO, has_text_column
-from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose, parquet_only
+from provision.catalog.inputs import readable
+from provision.catalog.look import look_for_text
+from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose
 from provision.errors import CatalogError
-from shard.errors import SourceError
 from shard.job import Dataset, Unit
 from shard.options import Options
 from shard.source.hub import HubFile
@@ -36,8 +37,8 @@ _CREDENTIALS = re.compile(r"://.*@", re.DOTALL)
 def hub_catalog(spec: DatasetSpec) -> Catalog:
     """List a dataset at a commit.
 
-    Raises CatalogError, each with its remedy, when it is gated, private, missing, empty, without Parquet, without the
-    configuration, or without the text column.
+    Raises CatalogError, each with its remedy, when it is gated, private, missing, empty, without a file to read,
+    without the configuration, or without the text column.
     """
     api = huggingface_hub.HfApi()
     endpoint = api.endpoint
@@ -68,7 +69,8 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
     candidates = choose(list(listed), config.globs if config is not None else ())
     globs = (*(config.globs if config is not None else ()), *spec.include)
     chosen_by = f" matches {' '.join(globs)}" if globs else ""
-    paths = parquet_only(choose(candidates, spec.include), where=spec.name, chosen_by=chosen_by)
+    chosen = choose(candidates, spec.include)
+    taken = readable(chosen, listed, spec.input, included=bool(spec.include), where=spec.name, chosen_by=chosen_by)
     dataset = Dataset(
         kind="hub",
         name=spec.name,
@@ -76,10 +78,13 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
         revision=revision,
         text_column=spec.text_column,
         endpoint=endpoint,
+        input=taken.form,
     )
-    files = tuple(_source_file(listed[path]) for path in paths)
+    files = tuple(_source_file(listed[path]) for path in taken.paths)
     notes = config.notes if config is not None else ()
-    return Catalog(dataset, files, notes, _look_for_column(dataset, files))
+    locations: dict[str, str] = {}
+    look_for_text(dataset, files, partial(_open, dataset, locations))
+    return Catalog(dataset, files, (*notes, *taken.notes), locations)
 
 
 def _source_file(item: RepoFile) -> SourceFile:
@@ -95,27 +100,18 @@ def _card_configs(api: huggingface_hub.HfApi, spec: DatasetSpec, revision: str) 
         raise CatalogError(f"{spec.name}: its card cannot be read; choose files with --include: {error}") from error
 
 
-def _look_for_column(dataset: Dataset, files: Sequence[SourceFile]) -> dict[str, str]:
-    """Look for the text column in the first file that can be opened. Returns where the files lie that it cost to see.
-
-    Raises CatalogError when there is no such column, or the files cannot be had.
-    """
-    locations: dict[str, str] = {}
-    for file in [file for file in files if file.size][:LOOKED_INTO]:
-        unit = Unit(ordinal=0, path=file.path, size=file.size, content_id=file.content_id)
-        source = HubFile(dataset, unit, Options(retry_seconds=60.0))
-        with closing(source), closing(SpanFile(source.fetch, file.size)) as span_file:
-            try:
-                span_file.keep_tail(_FOOTER_BYTES)
-                found = has_text_column(span_file, dataset.text_column, where=f"{dataset.name}/{file.path}")
-            except SourceError as error:
-                raise CatalogError(str(error)) from error
-            finally:
-                if source.location is not None:
-                    locations[file.path] = source.location
-        if found:
-            break
-    return locations
+def _open(dataset: Dataset, locations: dict[str, str], unit: Unit, stack: ExitStack) -> SpanFile:
+    """A file on the Hub; where it lies, as it cost a resolve to see, is kept."""
+    source = HubFile(dataset, unit, Options(retry_seconds=60.0))
+    stack.callback(source.close)
+    file = SpanFile(source.fetch, unit.size)
+    stack.callback(file.close)
+    source.locate()
+    if source.location is not None:
+        locations[unit.path] = source.location
+    if unit.path.endswith(".parquet"):
+        file.keep_tail(_FOOTER_BYTES)
+    return file
 
 
 @contextmanager

@@ -1,22 +1,29 @@
 """A look into the first file of a dataset, with the very code that will read all of them."""
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
 
+from provision.catalog.types import SourceFile
+from provision.errors import CatalogError
 from shard.errors import SourceError
-from shard.source.parquet import open_parquet, require_text_column
+from shard.job import Dataset, Unit
+from shard.source.look import holds_text
+from shard.source.spanfile import SpanFile
 
-LOOKED_INTO = 3
-"""Files that are looked into for the text column, at most: until one is not damaged."""
+_LOOKED_INTO = 3
+"""Files, at most: until one is not damaged."""
 
 
-def has_text_column(source: Any, column: str, *, where: str) -> bool:
-    """Whether this Parquet file has the column; False when it is damaged: that is the worker's to report.
-
-    Raises SourceError when it has no such column of strings.
-    """
-    try:
-        parquet = open_parquet(source, where=where)
-    except SourceError:
-        return False
-    require_text_column(parquet, column, where=where)
-    return True
+def look_for_text(
+    dataset: Dataset, files: Iterable[SourceFile], open_file: Callable[[Unit, ExitStack], Path | SpanFile]
+) -> None:
+    """Look into the first file that can be read. Raises CatalogError when it has no text where it is said to be."""
+    for file in [file for file in files if file.size][:_LOOKED_INTO]:
+        unit = Unit(ordinal=0, path=file.path, size=file.size, content_id=file.content_id)
+        with ExitStack() as stack:
+            try:
+                if holds_text(open_file(unit, stack), unit, dataset, where=f"{dataset.name}/{file.path}"):
+                    return
+            except SourceError as error:
+                raise CatalogError(str(error)) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from provision.errors import CatalogError
 from shard.frozen import is_text, stays_below
+from shard.inputs import BY_SUFFIX, Input
 from shard.job import Dataset
 
 _LARGEST_FILE = 1 << 46
@@ -30,6 +31,7 @@ class DatasetSpec:
     config: str | None = None
     include: tuple[str, ...] = ()
     """Globs on the path; a file is taken when one of them matches, or none is given."""
+    input: Input = BY_SUFFIX
 
     def __post_init__(self) -> None:
         given = {"--dataset": (self.name,), "--text-column": (self.text_column,), "--include": self.include}
@@ -120,14 +122,3 @@ def _matches(pattern: Sequence[re.Pattern[str] | None], names: Sequence[str]) ->
         else:
             reached = {number + 1 for number in reached if number < len(names) and part.match(names[number])}
     return len(names) in reached
-
-
-def parquet_only(paths: Sequence[str], *, where: str, chosen_by: str) -> list[str]:
-    """The Parquet files among the paths. Raises CatalogError, saying what there is instead, when there are none."""
-    parquet = [path for path in paths if path.endswith(".parquet")]
-    if parquet:
-        return parquet
-    if not paths:
-        raise CatalogError(f"{where}: no file{chosen_by}")
-    kinds = sorted({f".{path.rpartition('/')[2].rpartition('.')[2]}" for path in paths})
-    raise CatalogError(f"{where}: no Parquet file{chosen_by}; {len(paths)} files of other kinds: {' '.join(kinds[:8])}")

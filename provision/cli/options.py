@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from provision.catalog.types import DatasetSpec
-from provision.cli.dataset import dataset_options
+from provision.cli.dataset import DATASET_NAMES, dataset_options, dataset_spec
 from provision.cli.hostsfile import hosts_option, slots_option
 from provision.cli.values import Rate, Seconds, Size, Trainers
 from provision.plan import Policy
@@ -255,18 +254,7 @@ def run_options(command: F) -> F:
 
 
 _NAMES = (
-    *(
-        "hosts_file",
-        "default_slots",
-        "dataset",
-        "revision",
-        "config",
-        "include",
-        "text_column",
-        "tokenizer",
-        "eod",
-        "bos",
-    ),
+    *("hosts_file", "default_slots", *DATASET_NAMES, "tokenizer", "eod", "bos"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
     *("trainers",),
     *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
@@ -277,11 +265,6 @@ _NAMES = (
 
 def _request(
     *,
-    dataset: str,
-    revision: str | None,
-    config: str | None,
-    include: tuple[str, ...],
-    text_column: str,
     trainers: tuple[Trainer, ...],
     fetch: Any,
     spans_in_flight: int,
@@ -302,7 +285,7 @@ def _request(
     if max_bandwidth is not None and fetch == "download":
         raise click.UsageError("--max-bandwidth limits streaming: leave out --fetch download, or the limit")
     return Request(
-        dataset=DatasetSpec(name=dataset, revision=revision, config=config, include=include, text_column=text_column),
+        dataset=dataset_spec(**{name: others.pop(name) for name in DATASET_NAMES}),
         options=Options(
             fetch=fetch,
             trainers=trainers,

@@ -19,6 +19,7 @@ from provision.errors import InputError
 from shard.export.options import ExportOptions
 from shard.export.run import FORMATS
 from shard.export.run import export as write_export
+from shard.records import UnitSource
 from shard.stored import Stored, open_stored
 from shard.summary import Document, document_at, lengths_of
 
@@ -77,13 +78,19 @@ def cat(directory: Path, number: int, tokenizer: str | None, tokens: bool) -> No
     click.echo(
         f"{found.shard.payload.name}, document {found.position} of {found.shard.record.documents}: "
         f"{len(found.tokens)} tokens; {stored.record.source.dataset} {source.path}, "
-        f"within rows {source.row_start} to {source.row_end}",
+        f"within {_within(source)}",
         err=True,
     )
     if tokens:
         click.echo(" ".join(map(str, found.tokens.tolist())))
     else:
         click.echo(decoder_of(stored.record.tokenizer, tokenizer).decode(_text(stored, found)))
+
+
+def _within(source: UnitSource) -> str:
+    if source.lines is not None:
+        return f"bytes {source.lines.start} to {source.lines.end}"
+    return f"rows {source.row_start} to {source.row_end}"
 
 
 def _text(stored: Stored, found: Document) -> list[int]:

@@ -7,9 +7,9 @@ import click
 from provision.catalog.types import DatasetSpec
 from provision.cli.dataset import takes_dataset
 from provision.cli.values import Count
-from provision.plan import units_of
 from provision.prepare import list_dataset
 from provision.tokenizers import fetch_tokenizer_json
+from provision.units import units_of
 from shard.training.recipe import USUAL, Kind, Recipe, after
 from shard.training.run import Order, Trained, train_tokenizer
 
@@ -77,6 +77,7 @@ def tokenizer() -> None:
 )
 @click.option("--model", "with_model", is_flag=True, help="Write a SentencePiece tokenizer.model of the same ids, too.")
 def train(
+    spec: DatasetSpec,
     target: Path,
     kind: Kind | None,
     reference: str | None,
@@ -85,11 +86,6 @@ def train(
     seed: int,
     specials: tuple[str, ...],
     with_model: bool,
-    dataset: str,
-    revision: str | None,
-    config: str | None,
-    include: tuple[str, ...],
-    text_column: str,
 ) -> None:
     """Train a tokenizer on documents drawn from a dataset.
 
@@ -102,11 +98,10 @@ def train(
     else:
         chosen, configuration = after(fetch_tokenizer_json(reference), kind, origin=reference)
     recipe = Recipe(chosen, configuration, vocab_size, specials)
-    spec = DatasetSpec(name=dataset, revision=revision, config=config, include=include, text_column=text_column)
     catalog = list_dataset(spec)
     order = Order(
         dataset=catalog.dataset,
-        units=units_of(catalog.files, _PART_BYTES),
+        units=units_of(catalog.files, _PART_BYTES, catalog.dataset.input),
         recipe=recipe,
         num_samples=num_samples,
         seed=seed,

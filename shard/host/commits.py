@@ -126,4 +126,5 @@ def counts_of(train: ShardRecord, holdout: ShardRecord) -> UnitCounts:
         tokens=train.tokens,
         holdout_tokens=holdout.tokens,
         dropped=sum(train.dropped.values()),
+        lines=train.source.lines,
     )

@@ -215,6 +215,7 @@ class Crew:
                 dropped=sum(message.train.dropped.values()),
                 text_bytes=message.text_bytes,
                 seconds=message.train.seconds,
+                lines=source.lines,
             )
         )
         await self.wake()

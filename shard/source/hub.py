@@ -95,6 +95,10 @@ class HubFile:
             return b""
         return patiently(lambda: self._fetch_once(start, end), self._where, self._options.retry_seconds)
 
+    def locate(self) -> None:
+        """Resolve the file, unless that has been done. Raises as `fetch` does."""
+        patiently(self._resolved, self._where, self._options.retry_seconds)
+
     @property
     def location(self) -> str | None:
         """Where the bytes lie, as last resolved: a signed address, good for a while."""

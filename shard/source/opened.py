@@ -1,33 +1,32 @@
-"""A unit → its row groups and their text, whatever the file comes from."""
+"""A unit → its text, whatever it comes from and however it is written."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+
+from msgspec import UNSET
 
 from shard.batch import TextBatch
-from shard.errors import SourceReadError
+from shard.errors import SourceError
+from shard.inputs import kind_of
 from shard.job import Dataset, Unit
 from shard.options import Options
-from shard.source import files
 from shard.source.download import Scratch
-from shard.source.hub import HubFile
+from shard.source.group import open_group
 from shard.source.intake import Intake
-from shard.source.parquet import RowGroups, open_parquet, read_texts, require_text_column, row_groups_of
+from shard.source.readers import READERS, Opening, Reading, Taken
 from shard.source.spanfile import SpanFile
-from shard.source.spanqueue import Fetch
-from shard.source.spans import coalesce
-
-_TAIL_BYTES = 64 << 10
-"""What pyarrow reads first of any file."""
+from shard.source.way import Way
 
 
 @dataclass(frozen=True, slots=True)
 class OpenUnit:
-    """A unit whose footer has been read."""
+    """A unit that can be read."""
 
-    groups: RowGroups
     texts: Iterator[TextBatch]
+    taken: Callable[[], Taken]
+    """Which rows these are; known when `texts` has come to its end."""
     abandon: Callable[[], None]
     """Ends a wait for bytes within `texts`, from another thread: it raises SourceReadError."""
     streamed: bool
@@ -52,15 +51,15 @@ def open_unit(
     """
     with ExitStack() as stack:
         line = stack.enter_context(closing(Intake(options))) if intake is None else intake
-        way = _Way(dataset, options, scratch, locations, line)
+        opener = partial(_open, Way(dataset, options, scratch, locations, line))
         ahead = line.claim(unit)
         if ahead is None:
-            opened = way.open(unit, stack)
+            opened = opener(unit, stack)
         else:
             opened = ahead[0]
             stack.enter_context(ahead[1])
         if then is not None and opened.streamed:
-            line.follow_with(then, way.open)
+            line.follow_with(then, opener)
         try:
             yield opened
         except BaseException:
@@ -68,88 +67,29 @@ def open_unit(
             raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How a rank comes to the bytes of its units."""
-
-    dataset: Dataset
-    options: Options
-    scratch: Scratch
-    locations: dict[str, str]
-    line: Intake
-
-    def open(self, unit: Unit, stack: ExitStack) -> OpenUnit:
-        """Read the footer, and have the spans fetched."""
-        try:
-            return self._open(unit, stack)
-        except BaseException:
-            self.line.tail = None  # it may be what is damaged
-            raise
-
-    def _open(self, unit: Unit, stack: ExitStack) -> OpenUnit:
-        column, where = self.dataset.text_column, f"{self.dataset.name}/{unit.path}"
-        source = self._file(unit, stack)
-        file = open_parquet(source, where=where)
-        stack.callback(file.close)
-        require_text_column(file, column, where=where)
-        groups = row_groups_of(unit, file, column, where=where)
-        texts = read_texts(file, groups, column, where=where)
-        if not isinstance(source, SpanFile):
-            return OpenUnit(groups, texts, _no_wait, streamed=False)
-        source.prefetch(coalesce(groups.spans))
-        return OpenUnit(groups, texts, source.abandon, streamed=True)
-
-    def _file(self, unit: Unit, stack: ExitStack) -> Any:
-        """What pyarrow reads from."""
-        if self.dataset.kind == "hub" and self.options.fetch == "download":
-            return self.scratch.fetch(self.dataset, unit, self.options)
-        if self.dataset.kind == "hub":
-            known = self.locations.get(unit.path)
-            hub_file = HubFile(self.dataset, unit, self.options, known, self.line.client, self.line.pace)
-            stack.callback(_close_and_remember, hub_file, unit, self.locations)
-            file = self._span_file(hub_file.fetch, unit, stack)
-            _remember(hub_file, unit, self.locations)
-            return file
-        fs, root = files.filesystem(self.dataset.root)
-        path = f"{root.rstrip('/')}/{unit.path}"
-        files.check_unchanged(fs, path, self.dataset, unit)
-        if (local := files.local_path(fs, path)) is not None:
-            return local
-
-        def fetch(start: int, end: int) -> bytes:
-            self.line.pace(end - start)
-            try:
-                data: bytes = fs.cat_file(path, start=start, end=end)
-            except OSError as error:
-                raise SourceReadError(f"{self.dataset.name}: {unit.path}: {error}") from error
-            return data
-
-        return self._span_file(fetch, unit, stack)
-
-    def _span_file(self, fetch: Fetch, unit: Unit, stack: ExitStack) -> SpanFile:
-        """The file with its footer, which is not fetched again for the next part of it."""
-        file = SpanFile(fetch, unit.size, self.line.queue)
-        stack.callback(file.close)
-        known = self.line.tail
-        if known is not None and known[0] == unit.path:
-            file.keep_tail(len(known[1]), known[1])
-            return file
-        tail = file.keep_tail(_TAIL_BYTES)
-        footer = int.from_bytes(tail[-8:-4], "little") + 8
-        if tail[-4:] == b"PAR1" and len(tail) < footer <= unit.size:
-            tail = file.keep_tail(footer)
-        self.line.tail = (unit.path, tail)
-        return file
+def _open(way: Way, unit: Unit, stack: ExitStack) -> OpenUnit:
+    """Read what the file says of itself, and have its spans fetched."""
+    try:
+        reading, streamed = _reading(way, unit, stack)
+    except BaseException:
+        way.line.tail = None  # it may be what is damaged
+        raise
+    if streamed is None:
+        return OpenUnit(reading.texts, reading.taken, _no_wait, streamed=False)
+    streamed.prefetch(reading.spans)
+    return OpenUnit(reading.texts, reading.taken, streamed.abandon, streamed=True)
 
 
-def _close_and_remember(file: HubFile, unit: Unit, locations: dict[str, str]) -> None:
-    file.close()
-    _remember(file, unit, locations)
-
-
-def _remember(file: HubFile, unit: Unit, locations: dict[str, str]) -> None:
-    if file.location is not None:
-        locations[unit.path] = file.location
+def _reading(way: Way, unit: Unit, stack: ExitStack) -> tuple[Reading, SpanFile | None]:
+    if unit.members is not UNSET:
+        return open_group(way, unit, unit.members, stack)
+    where = f"{way.dataset.name}/{unit.path}"
+    kind = kind_of(unit.path, way.dataset.input)
+    if kind is None:
+        raise SourceError(f"{where}: its name does not say what it holds; plan again with --input-format")
+    source = way.file(unit, stack, footer=kind.format == "parquet")
+    reading = READERS[kind.format](Opening(source, unit, way.dataset, kind, where, stack))
+    return reading, source if isinstance(source, SpanFile) else None
 
 
 def _no_wait() -> None:

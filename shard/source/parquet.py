@@ -4,18 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shard.batch import TextBatch
-from shard.errors import SourceError, SourceReadError
+from shard.errors import SourceError, SourceKindError, SourceReadError
 from shard.job import Unit
 from shard.source.spans import Span
+from shard.source.strings import BATCH_BYTES, BATCH_ROWS_MOST, require_strings, text_batch
 
-_BATCH_BYTES = 4 << 20
-_BATCH_ROWS_MOST = 4096
 _PAGE_BUFFER_BYTES = 1 << 20
 
 
@@ -51,16 +48,7 @@ def open_parquet(source: Any, *, where: str) -> pq.ParquetFile:
 
 def require_text_column(file: pq.ParquetFile, column: str, *, where: str) -> None:
     """Raise SourceError unless `column` is a top-level column of strings."""
-    schema = file.schema_arrow
-    index = schema.get_field_index(column)
-    if index < 0:
-        raise SourceError(
-            f"{where}: no column {column!r}; its columns are {', '.join(schema.names)}. Name one with --text-column"
-        )
-    found = schema.field(index).type
-    value = found.value_type if pa.types.is_dictionary(found) else found
-    if not (pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)):
-        raise SourceError(f"{where}: column {column!r} holds {found}, not strings. Name another with --text-column")
+    require_strings(file.schema_arrow, column, where=where)
 
 
 def row_groups_of(unit: Unit, file: pq.ParquetFile, column: str, *, where: str) -> RowGroups:
@@ -69,7 +57,7 @@ def row_groups_of(unit: Unit, file: pq.ParquetFile, column: str, *, where: str) 
     # By path: a nested field may have the same name.
     leaves = [leaf for leaf in range(metadata.num_columns) if metadata.schema.column(leaf).path == column]
     if len(leaves) != 1:
-        raise SourceError(f"{where}: column {column!r} is not a plain column of strings")
+        raise SourceKindError(f"{where}: column {column!r} is not a plain column of strings")
     indices: list[int] = []
     spans: list[Span] = []
     batch_rows: list[int] = []
@@ -88,7 +76,7 @@ def row_groups_of(unit: Unit, file: pq.ParquetFile, column: str, *, where: str) 
             row_start = row if row_start is None else row_start
             row_end = row + group.num_rows
             per_row = max(1, chunk.total_uncompressed_size // max(1, group.num_rows))
-            batch_rows.append(max(1, min(_BATCH_ROWS_MOST, _BATCH_BYTES // per_row)))
+            batch_rows.append(max(1, min(BATCH_ROWS_MOST, BATCH_BYTES // per_row)))
         elif first_byte < unit.byte_start:
             row_end = row + group.num_rows  # an empty part stands where it would have begun
         row += group.num_rows
@@ -140,46 +128,6 @@ def _batches(file: pq.ParquetFile, groups: RowGroups, column: str) -> Iterator[A
             use_threads=False,
         )
         start = end
-
-
-def text_batch(array: Any) -> TextBatch:
-    """An Arrow string array → documents; null, empty and ill-formed rows are dropped and counted."""
-    rows = len(array)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    array = array.cast(pa.large_string())
-    dropped = {"null": array.null_count, "empty": 0, "invalid_utf8": 0}
-    if array.null_count:
-        array = array.drop_null()
-    lengths = pc.binary_length(array)
-    empty = pc.sum(pc.equal(lengths, 0)).as_py() or 0
-    if empty:
-        array = array.filter(pc.greater(lengths, 0))
-        dropped["empty"] = empty
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        valid = pa.array([_is_utf8(value) for value in array.cast(pa.large_binary())])
-        dropped["invalid_utf8"] = len(array) - valid.true_count
-        array = array.filter(valid)
-    _, offset_buffer, data_buffer = array.buffers()
-    # [documents + 1] int64 offsets; a sliced array starts anywhere in its buffers
-    offsets = np.frombuffer(offset_buffer, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-    if not len(array):
-        offsets = np.zeros(1, dtype=np.int64)
-    data = np.frombuffer(data_buffer, dtype=np.uint8) if data_buffer is not None else np.empty(0, dtype=np.uint8)
-    if offsets[0] or offsets[-1] != len(data):
-        data = data[offsets[0] : offsets[-1]]
-        offsets = offsets - offsets[0]
-    return TextBatch(data=data, offsets=offsets, rows=rows, dropped=dropped)
-
-
-def _is_utf8(value: Any) -> bool:
-    try:
-        bytes(value.as_buffer()).decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _chunk_start(chunk: Any) -> int:

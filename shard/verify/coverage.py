@@ -6,7 +6,7 @@ from its first row to its last; no unit stands in two places.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from shard.frozen import canonical_json
 from shard.job import Identity, Unit
 from shard.progress import ranges_of
 from shard.records import SPLITS, Split
+from shard.verify.chain import LineChain, end_problems, row_problems
 from shard.verify.report import Coverage, DirectoryReport, Finding, Report, UnitFacts
 
 
@@ -144,7 +145,7 @@ class _Proof:
         ours, theirs = train.facts, holdout.facts
         differing = [
             f"{field} {getattr(ours, field)!r}, not {getattr(theirs, field)!r}"
-            for field in ("path", "content_id", "row_start", "row_end", "file_rows")
+            for field in ("path", "content_id", "row_start", "row_end", "file_rows", "lines")
             if getattr(ours, field) != getattr(theirs, field)
         ]
         if differing:
@@ -168,19 +169,18 @@ class _Proof:
         """The units of a file follow each other from its first row to its last, as far as they are there."""
         shards = {**self._shards["holdout"], **self._shards["train"]}
         before: dict[str, _Place] = {}
+        lines = LineChain()
         for ordinal in sorted(shards):
             place = shards[ordinal]
             facts, last = place.facts, before.get(place.facts.path)
             before[facts.path] = place
-            for problem in _chain_problems(facts, last.facts if last else None):
+            for problem in row_problems(facts, last.facts if last else None):
                 self._unprove(place, problem + (f" ({last.file})" if last else ""))
             first, final = self._is_end(ordinal, -1, shards), self._is_end(ordinal, +1, shards)
-            if first and facts.row_start != 0:
-                self._unprove(place, f"begins at row {facts.row_start} of {facts.path}; no unit took the rows before")
-            if final and facts.row_end != facts.file_rows:
-                self._unprove(
-                    place, f"ends at row {facts.row_end} of {facts.file_rows} of {facts.path}; no unit took the rest"
-                )
+            for problem in end_problems(facts, first=first, final=final):
+                self._unprove(place, problem)
+            for problem in lines.problems(facts, first=first, final=final):
+                self._unprove(place, problem)
 
     def _is_end(self, ordinal: int, step: Literal[-1, 1], shards: Mapping[int, _Place]) -> bool:
         """Whether a unit is known to be the first (step -1) or the last (step 1) of its file."""
@@ -243,21 +243,6 @@ class _Proof:
 
     def _warning(self, file: str, problem: str) -> None:
         self._findings.append(Finding(severity="warning", file=file, problem=problem))
-
-
-def _chain_problems(facts: UnitFacts, last: UnitFacts | None) -> Iterator[str]:
-    """What is wrong between a unit and the one of the same file that comes before it among those present."""
-    if last is None:
-        return
-    if facts.row_start < last.row_end:
-        yield f"begins at row {facts.row_start} of {facts.path}, but unit {last.unit} took rows up to {last.row_end}"
-    elif facts.row_start > last.row_end and facts.unit == last.unit + 1:
-        yield f"begins at row {facts.row_start} of {facts.path}, but unit {last.unit} ended at {last.row_end}"
-    if (facts.content_id, facts.file_rows) != (last.content_id, last.file_rows):
-        yield (
-            f"{facts.path} had {facts.file_rows} rows ({facts.content_id}) for this unit, "
-            f"{last.file_rows} ({last.content_id}) for unit {last.unit}"
-        )
 
 
 def _common_identity(directories: Sequence[DirectoryReport]) -> Identity | None:

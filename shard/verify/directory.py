@@ -211,6 +211,8 @@ def _record_problems(record: ShardRecord, directory: DirectoryRecord) -> Iterato
     source = record.source
     if not 0 <= source.row_start <= source.row_end <= source.file_rows:
         yield f"rows {source.row_start} to {source.row_end} of {source.file_rows} are impossible"
+    if (lines := source.lines) is not None and not 0 <= lines.start <= lines.end <= lines.file_bytes:
+        yield f"lines from byte {lines.start} to {lines.end} of {lines.file_bytes} are impossible"
     if min(record.documents, record.tokens, record.payload_bytes, *record.dropped.values()) < 0:
         yield "a count is negative"
     if record.split == "holdout" and any(record.dropped.values()):
@@ -231,4 +233,5 @@ def _facts(record: ShardRecord, *, checked: bool) -> UnitFacts:
         dropped=sum(record.dropped.values()),
         shared=hashlib.sha256(canonical_json(shared)).hexdigest()[:16],
         checked=checked,
+        lines=record.source.lines,
     )

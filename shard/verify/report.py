@@ -3,6 +3,7 @@
 from typing import Literal
 
 from shard.frozen import Record
+from shard.inputs import LineRange
 from shard.records import DirectoryRecord
 
 
@@ -36,6 +37,8 @@ class UnitFacts(Record, frozen=True, kw_only=True, array_like=True):
     """Digest of the fields that the records of both splits must share."""
     checked: bool
     """Whether the bytes were read, or left to the host whose job the unit is."""
+    lines: LineRange | None = None
+    """As in the record: of a file that is cut by lines."""
 
 
 class DirectoryReport(Record, frozen=True, kw_only=True):

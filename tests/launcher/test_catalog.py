@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -37,9 +37,9 @@ import msgspec
 from provision.catalog.types import DatasetSpec
 from provision.errors import ProvisionError
 from provision.prepare import list_dataset
-fields = json.loads(sys.argv[1])
+spec = msgspec.json.decode(sys.argv[1], type=DatasetSpec)
 try:
-    catalog = list_dataset(DatasetSpec(**{**fields, "include": tuple(fields["include"])}))
+    catalog = list_dataset(spec)
 except ProvisionError as error:
     print(json.dumps({"error": str(error), "kind": type(error).__name__, "code": error.exit_code}))
 else:
@@ -84,7 +84,7 @@ class Hub:
     def _ask_elsewhere(self, spec: DatasetSpec, environment: dict[str, str]) -> dict[str, Any]:
         given = {"HF_ENDPOINT": self.running.endpoint, "HF_HOME": str(self.home), "HOME": str(self.home)}
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, json.dumps(asdict(spec))],
+            [sys.executable, "-c", _PROGRAM, msgspec.json.encode(spec).decode()],
             env={"PATH": os.environ["PATH"], "NO_PROXY": "*", **given, **environment},
             capture_output=True,
             text=True,
@@ -246,7 +246,7 @@ def test_splits_left_out_are_told(hub: Hub, carded: Path) -> None:
         (("two/**",), "splits", ["two/train-0.parquet", "two/train-1.parquet"]),
         (("one/b*", "./main/a*"), None, ["main/a.parquet", "one/b.parquet"]),
         (("one/[!a].parquet",), None, ["one/b.parquet"]),
-        (("README.md",), None, ["team/carded: no Parquet file matches README.md; 1 files of other kinds: .md"]),
+        (("README.md",), None, ["team/carded: no file to be read matches README.md; there are 1 .md"]),
         (("absent/**",), None, ["team/carded: no file matches absent/**"]),
     ],
 )
@@ -349,12 +349,12 @@ def test_bad_revision(hub: Hub) -> None:
 
 
 def test_nothing_to_take(hub: Hub) -> None:
-    """Empty repositories and those without Parquet are refused, each saying what there is."""
+    """Empty repositories and those without a file that can be read are refused, each saying what there is."""
     hub.repository("empty")
-    (hub.repository("other") / "a.json.gz").write_text("{}")
+    (hub.repository("other") / "a.csv").write_text("text")
     (hub.root / "team" / "other" / "LICENSE").write_text("")
     assert "holds no file" in hub.error("empty")
-    assert hub.error("other") == "team/other: no Parquet file; 2 files of other kinds: .LICENSE .gz"
+    assert hub.error("other") == "team/other: no file to be read; there are 1 .csv, 1 LICENSE"
 
 
 def test_text_column(hub: Hub) -> None:
@@ -593,7 +593,7 @@ def test_include_in_a_directory(tmp_path: Path) -> None:
     ("make", "fields", "message"),
     [
         ((), {}, "no such directory, or an empty one"),
-        (("a.txt", "b.txt"), {}, "no Parquet file; 2 files of other kinds: .txt"),
+        (("a.csv", "b.csv"), {}, "no file to be read; there are 2 .csv"),
         (("x.parquet",), {"include": ("*.json",)}, "no file matches --include *.json"),
         (("x.parquet",), {"text_column": "body"}, "no column 'body'"),
         (("x.parquet",), {"text_column": "number"}, "not strings"),

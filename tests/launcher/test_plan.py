@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from provision.errors import PlanError
 from provision.hosts import Host
-from provision.plan import Plan, assign, assigned, job_of, run_id_of, units_of
+from provision.plan import Plan, assign, assigned, job_of, run_id_of
+from provision.units import units_of
 from shard.frozen import canonical_json
 from shard.job import Holdout, Job, Unit
 from tests.support.plans import MIB, dataset, plan_of, source_files

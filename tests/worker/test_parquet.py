@@ -20,7 +20,9 @@ from shard.errors import SourceChangedError, SourceError, SourceReadError
 from shard.job import Unit
 from shard.source.download import Scratch
 from shard.source.opened import open_unit
-from shard.source.parquet import RowGroups, open_parquet, read_texts, require_text_column, row_groups_of, text_batch
+from shard.source.parquet import RowGroups, open_parquet, read_texts, require_text_column, row_groups_of
+from shard.source.readers import Taken
+from shard.source.strings import text_batch
 from tests.support.batches import documents_of
 from tests.support.jobs import QUICK, files_dataset, files_units, write_corpus
 
@@ -56,9 +58,10 @@ def documents_in(batches: list[TextBatch]) -> list[bytes]:
     return [document for batch in batches for document in documents_of(batch)]
 
 
-def opened(root: Path | str, unit: Unit, scratch: Path) -> tuple[RowGroups, list[bytes]]:
+def opened(root: Path | str, unit: Unit, scratch: Path) -> tuple[Taken, list[bytes]]:
     with open_unit(files_dataset(root), unit, QUICK, Scratch(scratch), {}) as found:
-        return found.groups, documents_in(list(found.texts))
+        documents = documents_in(list(found.texts))
+        return found.taken(), documents
 
 
 # Rows that are no document

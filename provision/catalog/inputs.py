@@ -1,0 +1,117 @@
+"""Which of the listed files are the dataset, and how they are read (pure)."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from provision.errors import CatalogError
+from shard.inputs import BY_SUFFIX, Format, Input, kind_of
+
+_SHOWN = 8
+_NO_DATA = ("README", "LICENSE", "LICENCE", "NOTICE", "CITATION")
+_SAVED = ("dataset_info.json", "state.json")
+_CACHES = ("cache-", "indices", "tmp")
+"""Arrow files that `datasets` leaves beside the data: results of map() and of select()."""
+_TEXTS: tuple[Format, ...] = ("text", "tar")
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """The files that are taken."""
+
+    paths: list[str]
+    form: Input
+    """As asked for, without what the suffixes say anyhow."""
+    notes: tuple[str, ...] = ()
+
+
+def readable(
+    chosen: Sequence[str], listed: Collection[str], form: Input, *, included: bool, where: str, chosen_by: str
+) -> Readable:
+    """The files to read among those `chosen` from all that are `listed`.
+
+    By suffix; where there is Parquet, only that. A forced format takes every file that was `included` by the user, else
+    those whose suffix says so, or if there are none, those whose suffix says nothing. Raises CatalogError when there is
+    nothing to read, saying what there is instead, and for options that concern none of the files.
+    """
+    candidates = [path for path in chosen if path.endswith(".parquet") or not _is_no_data(path)]
+    kinds = {path: kind.format for path in candidates if (kind := kind_of(path, BY_SUFFIX)) is not None}
+    if form.format is not None:
+        taken = _forced(candidates, kinds, form, included=included)
+    elif "parquet" in kinds.values():
+        taken = [path for path in candidates if kinds.get(path) == "parquet"]
+    else:
+        taken = _without_caches([path for path in candidates if path in kinds], listed)
+    if not taken:
+        raise CatalogError(_nothing(chosen, form, where=where, chosen_by=chosen_by))
+    form = _needed(form, taken)
+    formats = Counter(kind.format for path in taken if (kind := kind_of(path, form)) is not None)
+    given = {"--document-per-line": form.document_per_line, "--drop-empty-lines": form.drop_empty_lines}
+    for option in [option for option, value in given.items() if value and not any(map(formats.get, _TEXTS))]:
+        raise CatalogError(f"{where}: {option} is for plain text; this is {' and '.join(formats)}")
+    return Readable(taken, form, tuple(_notes(taken, candidates, kinds, formats)))
+
+
+def _forced(candidates: Sequence[str], kinds: dict[str, Format], form: Input, *, included: bool) -> list[str]:
+    possible = [path for path in candidates if kind_of(path, form) is not None]
+    if included:
+        return possible
+    fitting = [path for path in possible if kinds.get(path) == form.format]
+    return fitting or [path for path in possible if path not in kinds]
+
+
+def _needed(form: Input, taken: Sequence[str]) -> Input:
+    """Without a format that every suffix says: the same files read in the same way have one fingerprint."""
+    # Of an archive, it also says which members are taken.
+    by_suffix = all(kind_of(path, BY_SUFFIX) == kind_of(path, form) for path in taken)
+    return replace(form, format=None) if by_suffix and form.format != "tar" else form
+
+
+def _without_caches(paths: Sequence[str], listed: Collection[str]) -> list[str]:
+    """Of a folder that `datasets` wrote, the data alone."""
+    saved = {path.rpartition("/")[0] for path in listed if path.rpartition("/")[2] in _SAVED}
+    return [
+        path
+        for path in paths
+        if not (
+            path.endswith(".arrow") and path.rpartition("/")[0] in saved and path.rpartition("/")[2].startswith(_CACHES)
+        )
+    ]
+
+
+def _notes(
+    taken: Sequence[str], candidates: Sequence[str], kinds: dict[str, Format], formats: Counter[Format]
+) -> list[str]:
+    notes: list[str] = []
+    if len(formats) > 1:
+        notes.append(f"read by suffix: {', '.join(f'{count} as {name}' for name, count in sorted(formats.items()))}")
+    left = set(candidates) - set(taken)
+    if other := _suffixes([path for path in left if path in kinds]):
+        notes.append(f"not read: {other}; choose them with --include, or with --input-format")
+    if unknown := _suffixes([path for path in left if path not in kinds]):
+        notes.append(f"not read, of kinds that are not known: {unknown}; --input-format says what they are")
+    return notes
+
+
+def _nothing(chosen: Sequence[str], form: Input, *, where: str, chosen_by: str) -> str:
+    kind = "file to be read" if form.format is None else f"file to be read as {form.format}"
+    if not chosen:
+        return f"{where}: no file{chosen_by}"
+    return f"{where}: no {kind}{chosen_by}; there are {_suffixes(chosen)}"
+
+
+def _suffixes(paths: Collection[str]) -> str:
+    """`3 .md, 1 .csv`: the most frequent first."""
+    names = (path.rpartition("/")[2] for path in paths)
+    counts = Counter(f".{name.rpartition('.')[2]}" if "." in name else name for name in names)
+    shown = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {suffix}" for suffix, count in shown[:_SHOWN]) + (", …" if len(shown) > _SHOWN else "")
+
+
+def _is_no_data(path: str) -> bool:
+    """Hidden files, and those that tell about data."""
+    name = path.rpartition("/")[2]
+    about = name in ("dataset_infos.json", "dataset_dict.json", *_SAVED)
+    return about or "/." in f"/{path}" or name.partition(".")[0].upper() in _NO_DATA
