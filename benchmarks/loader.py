@@ -28,6 +28,8 @@ LIMIT = "memmap"
 _PATIENCE = Patience(300.0, 60.0)
 _MANY = (1_000_000, 1_000_000_000)
 """Documents of the directories that only opening is measured on."""
+_RATES = {"rate": "seconds", "cpu rate": "cpu_seconds"}
+"""Tokens by the clock, and by the processor's time, which is steadier on a machine with other work."""
 
 
 @dataclass
@@ -42,7 +44,9 @@ class Measured:
     def values(self, kind: str, what: str) -> list[float]:
         """One figure of every run of a kind."""
         found = self.answers.get(kind, ())
-        return [one.tokens / one.seconds if what == "rate" else getattr(one, what) for one in found]
+        if what in _RATES:
+            return [one.tokens / getattr(one, _RATES[what]) for one in found]
+        return [getattr(one, what) for one in found]
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,9 @@ def _said(values: list[float], scale: float, digits: int) -> str:
     return f"{statistics.median(scaled):,.{digits}f} ({scaled[0]:,.{digits}f}–{scaled[-1]:,.{digits}f})"
 
 
-def _ratio(one: Measured, other: Measured, kind: str) -> str:
+def _ratio(one: Measured, other: Measured, kind: str, rate: str = "rate") -> str:
     """Median of the ratios of runs of the same round."""
-    pairs = list(zip(one.values(kind, "rate"), other.values(kind, "rate"), strict=False))
+    pairs = list(zip(one.values(kind, rate), other.values(kind, rate), strict=False))
     return f"{statistics.median(a / b for a, b in pairs):.2f}" if pairs else ""
 
 
@@ -117,7 +121,8 @@ def table(measured: dict[str, Measured]) -> Table:
     shown.add_column("loader")
     shown.add_column("shuffles")
     for name in (
-        *("warm, M tokens/s", "of memmap", "cold, M tokens/s", "of memmap", "first batch, s", "resume, ms"),
+        *("warm, M tokens/s", "of memmap", "by CPU", "of memmap", "cold, M tokens/s", "of memmap"),
+        *("first batch, s", "resume, ms"),
         *("peak MB", "own MB"),
     ):
         shown.add_column(name, justify="right", no_wrap=True)
@@ -128,6 +133,8 @@ def table(measured: dict[str, Measured]) -> Table:
             READERS[name].order,
             _said(one.values("warm", "rate"), 1e-6, 0),
             _ratio(one, limit, "warm"),
+            _said(one.values("warm", "cpu rate"), 1e-6, 0),
+            _ratio(one, limit, "warm", "cpu rate"),
             _said(one.values("cold", "rate"), 1e-6, 0),
             _ratio(one, limit, "cold"),
             _said(one.values("warm", "first_batch"), 1, 2),
@@ -194,7 +201,7 @@ def _options() -> argparse.Namespace:
 def main() -> None:
     options = _options()
     console = Console()
-    console.width = max(console.width, 160)
+    console.width = max(console.width, 190)
     data = Data(Workspace(options.work.absolute(), None), options.mb, options.context_length)
     data.workspace.hub_root.mkdir(parents=True, exist_ok=True)
     names = chosen(options.names, data, console)

@@ -9,8 +9,8 @@ make_environment dev
 say "format and lint"
 ruff format --check .
 ruff check .
-for script in scripts/*.sh .ci/run; do bash -n "$script"; done
-if command -v shellcheck >/dev/null; then shellcheck --exclude=SC1091 scripts/*.sh .ci/run; fi
+for script in scripts/*.sh examples/*.sh .ci/run; do bash -n "$script"; done
+if command -v shellcheck >/dev/null; then shellcheck --exclude=SC1091 scripts/*.sh examples/*.sh .ci/run; fi
 
 say "types"
 mypy

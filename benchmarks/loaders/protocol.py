@@ -44,6 +44,8 @@ class Answer:
     tokens: int
     seconds: float
     """That those batches took, the first ones not counted."""
+    cpu_seconds: float
+    """The same of the processor, all threads of the process."""
     peak_bytes: int
     """Resident memory of the process at its highest, pages of mapped files included."""
     anonymous_bytes: int
@@ -98,12 +100,14 @@ def _drained(batches: Iterator[int], seconds: float | None, most: int | None) ->
     for _ in range(_WARM_UP_BATCHES if most is None else 0):
         next(batches)
     taken = tokens = 0
-    began = now = time.monotonic()
+    began, cpu_began = time.monotonic(), time.process_time()
+    now = began
     while (taken < most) if most is not None else (now - began < seconds):
         tokens += next(batches)
         taken += 1
         now = time.monotonic()
-    return {"batches": taken, "tokens": tokens, "seconds": now - began}
+    cpu = time.process_time() - cpu_began
+    return {"batches": taken, "tokens": tokens, "seconds": now - began, "cpu_seconds": cpu}
 
 
 def _process_start() -> float:

@@ -49,7 +49,7 @@ def pinned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     try:
         memory = torch.empty(shape, dtype=_tensor(np.empty(0, dtype)).dtype, pin_memory=True)
     except RuntimeError as error:
-        raise LoaderError(f"allocate=pinned: torch cannot pin memory here ({error}); leave it out") from error
+        raise LoaderError(f"allocate=pinned: torch cannot pin memory here: {error} Leave it out") from error
     array: NDArray[Any] = memory.numpy()
     return array
 

@@ -28,9 +28,10 @@ def test_every_reader_has_its_script_and_exact_versions(name: str) -> None:
 def test_answer_among_warnings(tmp_path: Path) -> None:
     """A script's line is found wherever its libraries have written."""
     log = tmp_path / "log"
-    facts = '"opened": 0.5, "batches": 2, "tokens": 8, "seconds": 1.0, "peak_bytes": 3, "anonymous_bytes": 1'
+    counted = '"opened": 0.5, "batches": 2, "tokens": 8, "seconds": 1.0, "cpu_seconds": 0.9'
+    facts = f'{counted}, "peak_bytes": 3, "anonymous_bytes": 1'
     log.write_text(f'warning: {{x}}\n{{"first_batch": 1.5, {facts}}}\nbye\n')
-    assert Answer.read(log) == Answer(1.5, 0.5, 2, 8, 1.0, 3, 1)
+    assert Answer.read(log) == Answer(1.5, 0.5, 2, 8, 1.0, 0.9, 3, 1)
 
 
 def test_many_documents(tmp_path: Path, documents: list[str]) -> None:

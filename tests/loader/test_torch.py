@@ -128,6 +128,16 @@ def test_tensors_share_memory(answer: dict[str, Any]) -> None:
     assert answer["shared"]
 
 
+def test_pinned_memory(answer: dict[str, Any]) -> None:
+    """Tokens are read into pinned memory, or the error says that torch has no accelerator to pin it for."""
+    assert answer["pinning"] == "pinned" or "torch cannot pin memory here" in answer["pinning"]
+
+
+def test_shard_deleted_under_workers(answer: dict[str, Any]) -> None:
+    """The error of a worker, which names the file, reaches the trainer; nothing hangs."""
+    assert "copy/00000" in answer["gone"]
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [

@@ -4,6 +4,7 @@ python torch_reader.py DIRECTORY STATE ANSWER
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable
 from itertools import islice
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader as Workers
 
-from shard.errors import LoaderError
+from shard.errors import LoaderError, ShardChangedError
 from shard.loader import BatchOptions, DataLoader, TokenDataset
-from shard.loader.torch import FIELDS, TokenIterable, TorchLoader, tensors
+from shard.loader.torch import FIELDS, TokenIterable, TorchLoader, pinned, tensors
 
 CONTEXT, BATCH, RANKS, RANK, SEED, STOP = 32, 8, 2, 1, 7, 3
 """STOP: batches before a checkpoint."""
@@ -38,6 +39,30 @@ def refused(*arguments: Any, of: Any = TorchLoader, **options: Any) -> str:
         of(*arguments, **options)
     except LoaderError as error:
         return str(error)
+    return ""
+
+
+def pinning(directory: Path) -> str:
+    """Whether tokens come in pinned memory, or why not."""
+    dataset = TokenDataset(directory, CONTEXT)
+    try:
+        with DataLoader(dataset, BATCH, allocate=pinned) as own:
+            found = tensors(own.batch_at(0))["input_ids"]
+    except LoaderError as error:
+        return str(error)
+    return "pinned" if found.is_pinned() else "not pinned"
+
+
+def shard_gone(directory: Path, copy: Path) -> str:
+    """What a trainer hears when a shard is deleted under its workers."""
+    shutil.copytree(directory, copy)
+    with loader(copy) as own:
+        for payload in copy.glob("*.bin"):
+            payload.unlink()
+        try:
+            list(TorchLoader(own, num_workers=2))
+        except ShardChangedError as error:
+            return str(error)
     return ""
 
 
@@ -65,6 +90,8 @@ def main(directory: Path, numpy_state: Path, answer: Path) -> None:
             found[f"rows-{workers}"] = epoch(rows)
             whole = TokenIterable(own, fields=FIELDS, batches=True)
             found[f"batches-{workers}"] = epoch(Workers(whole, batch_size=None, num_workers=workers))
+    facts["pinning"] = pinning(directory)
+    facts["gone"] = shard_gone(directory, answer.parent / "copy")
     with loader(directory) as own:
         batch = own.batch_at(0)
         facts["shared"] = bool(np.shares_memory(batch.tokens, tensors(batch)["input_ids"].numpy()))
