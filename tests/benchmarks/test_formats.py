@@ -70,7 +70,7 @@ def test_every_export_has_a_row() -> None:
 
 
 def test_table_says_what_is_missing() -> None:
-    """The best, in the units of the heading; a reader that is not there has no figure, and a link no size of its own."""
+    """The best, in the units of the heading; a reader that is not there has no figure, a link no size of its own."""
     row = Row("olmo", "`Reader`", "every token", 0.01, 2.01, 2e8, (5e6, 6e6))
     lone = Row("native", "`Other`", "every token", 2.02, 2.02, None, ())
     _, _, first, second = table([row, lone])
