@@ -20,6 +20,7 @@ SHARED = {
     "shard.manifest": "*",
     "shard.verify.report": "*",
     "shard.trainers": "*",
+    "shard.compression": "*",
     # What hosts answer, and are asked.
     "shard.host.commits": {"Commit", "Commits"},
     "shard.host.follow": {"Standing"},
@@ -36,6 +37,8 @@ SHARED = {
     "shard.source.hub": {"HubFile"},
     "shard.source.parquet": {"open_parquet", "require_text_column"},
     "shard.source.spanfile": {"SpanFile"},
+    # And samples it, to rank tokens.
+    "shard.sampling": {"sample_ranks"},
     # What a tokenizer is: its size, its end of document.
     "shard.tokenizer.hf": {"HfReference"},
     "shard.tokenizer.ranks": {"RANK_FILES", "RankFile", "TiktokenReference", "by_sha256"},
@@ -81,7 +84,7 @@ DOORS = {
     "tokenizers": {"shard/tokenizer/hf.py"},
     "uvicorn": {"provision/hubserver/"},
     "xxhash": {"shard/split.py"},
-    "zstandard": {"shard/export/catid.py"},
+    "zstandard": {"shard/export/catid.py", "shard/formats/frames.py"},
     # Records, everywhere.
     "msgspec": {"provision/", "shard/"},
 }

@@ -9,13 +9,14 @@ import click
 
 from provision.catalog.types import DatasetSpec
 from provision.cli.hostsfile import hosts_option, slots_option
-from provision.cli.values import Rate, Seconds, Size, Trainers
+from provision.cli.storage import compress_option, compression_of, for_option, frame_tokens_option
+from provision.cli.values import Rate, Seconds, Size
 from provision.plan import Policy
 from provision.prepare import Request
 from provision.tokenizers import NO_EOD
 from shard.options import Options
 from shard.tokenizer.ranks import RANK_FILES
-from shard.trainers import SUFFIXES, Trainer
+from shard.trainers import Trainer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -81,14 +82,9 @@ _OPTIONS = (
         metavar="N",
         help="Another seed holds out other documents.",
     ),
-    click.option(
-        "--for",
-        "trainers",
-        type=Trainers(),
-        default=(),
-        metavar="NAMES",
-        help=f"Trainers that shall find their files beside the shards, by hard links: {','.join(SUFFIXES)}, or some.",
-    ),
+    for_option,
+    compress_option,
+    frame_tokens_option,
     click.option(
         "--unit-size",
         "unit_bytes",
@@ -262,7 +258,7 @@ def run_options(command: F) -> F:
 _NAMES = (
     *("hosts_file", "default_slots", "dataset", "revision", "config", "include", "text_column", "tokenizer", "eod"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
-    *("trainers",),
+    *("trainers", "compress_level", "frame_tokens"),
     *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
     *("detached", "on_host_failure", "rebalance", "lost_seconds", "gather_holdout"),
     *("skip_unready", "skip_space_check", "lost", "ssh_config", "remote_python", "run_dir", "overwrite"),
@@ -277,6 +273,8 @@ def _request(
     include: tuple[str, ...],
     text_column: str,
     trainers: tuple[Trainer, ...],
+    compress_level: int | None,
+    frame_tokens: int | None,
     fetch: Any,
     spans_in_flight: int,
     max_bandwidth: int | None,
@@ -296,6 +294,7 @@ def _request(
     if max_bandwidth is not None and fetch == "download":
         raise click.UsageError("--max-bandwidth limits streaming: leave out --fetch download, or the limit")
     return Request(
+        compression=compression_of(compress_level, frame_tokens),
         dataset=DatasetSpec(name=dataset, revision=revision, config=config, include=include, text_column=text_column),
         options=Options(
             fetch=fetch,
