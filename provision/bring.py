@@ -13,6 +13,7 @@ from provision.fleet import on_all
 from provision.gather import Gathered
 from provision.plan import HostPlan, Plan, job_of
 from provision.rundir import RunDirectory
+from shard.compression import RANKS_FILE
 from shard.disk import fsync_directory, write_atomic
 from shard.errors import DiskFullError, JobError, ShardError
 from shard.frozen import sealed_json, unsealed
@@ -49,6 +50,7 @@ def bring_holdout(run: RunDirectory, plan: Plan, gathered: Gathered, directory: 
     another's, DiskFullError when it is full; then, too, every shard in it is whole.
     """
     _open(directory, plan, gathered)
+    _bring_ranks(run, plan, directory)
     shares: dict[str, list[Commit]] = {}
     unasked: dict[str, int] = {}
     for kept in gathered.placement.kept.values():
@@ -118,6 +120,18 @@ def _open(directory: Path, plan: Plan, gathered: Gathered) -> None:
         raise InputError(str(error)) from error
 
 
+def _bring_ranks(run: RunDirectory, plan: Plan, directory: Path) -> None:
+    """Put the rank table beside compressed shards. Raises InputError."""
+    if plan.identity.compression is None:
+        return
+    try:
+        ranks = run.ranks.read_bytes()
+        if not (directory / RANKS_FILE).exists() or (directory / RANKS_FILE).read_bytes() != ranks:
+            write_atomic(directory / RANKS_FILE, ranks)
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; without it no compressed shard can be read") from error
+
+
 def _bring_unit(channel: Channel, plan: Plan, host: HostPlan, commit: Commit, directory: Path) -> int:
     """Copy one shard, its record last. Returns the bytes that came; 0 where it is here already."""
     if _is_here(directory, commit, plan, hashed=True):
@@ -174,13 +188,18 @@ def _agree(record: ShardRecord, commit: Commit, plan: Plan) -> bool:
     return (record.unit, record.split, record.fingerprint, record.payload_sha256, record.index_sha256) == (
         *(commit.counts.unit, "holdout", plan.fingerprint),
         *(commit.holdout_payload_sha256, commit.holdout_index_sha256),
-    ) and record.sidecars == commit.holdout_sidecars
+    ) and (record.sidecars, record.compressed.sha256 if record.compressed is not None else "") == (
+        commit.holdout_sidecars,
+        commit.holdout_compressed_sha256,
+    )
 
 
 def _files(commit: Commit) -> dict[str, str]:
     """Suffix → sha256 of what belongs to a shard, the payload first."""
     sidecars = {f".{suffix}": commit.holdout_sidecars[suffix] for suffix in sorted(commit.holdout_sidecars)}
-    return {".bin": commit.holdout_payload_sha256, ".idx": commit.holdout_index_sha256, **sidecars}
+    compressed = commit.holdout_compressed_sha256
+    payload = {".zst": compressed} if compressed else {".bin": commit.holdout_payload_sha256}
+    return {**payload, ".idx": commit.holdout_index_sha256, **sidecars}
 
 
 def _sha256(path: Path) -> str:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from provision.catalog.types import SourceFile
 from provision.hosts import Host
 from provision.units import units_of
+from shard.compression import Compression
 from shard.frozen import Record, canonical_json
 from shard.job import (
     FORMAT_VERSION,
@@ -141,6 +142,13 @@ def run_id_of(dataset: Dataset, fingerprint: str, output_dir: str, holdout_dir: 
     return f"{name}-{hashlib.sha256(where).hexdigest()[:10]}"
 
 
+def unranked(identity: Identity) -> Identity:
+    """The identity before a rank table was made for it."""
+    if identity.compression is None:
+        return identity
+    return replace(identity, compression=replace(identity.compression, ranks_sha256=""))
+
+
 def make_plan(
     *,
     dataset: Dataset,
@@ -156,15 +164,20 @@ def make_plan(
     remote_python: str,
     local_python: str,
     overwrite: bool,
+    compression: Compression | None = None,
 ) -> Plan:
-    """Everything but who does what: `assigned` adds that. Raises JobError, PlanError."""
-    require_readable(options, tokenizer)
+    """Everything but who does what: `assigned` adds that. Raises JobError, PlanError.
+
+    A compressed plan is without its rank table still.
+    """
+    require_readable(options, tokenizer, compression)
     units = units_of(files, unit_bytes, dataset.input)
-    identity = identity_of(dataset, tokenizer, holdout, units)
+    identity = identity_of(dataset, tokenizer, holdout, units, compression)
     first_ranks = [sum(host.ranks for host in hosts[:index]) for index in range(len(hosts))]
     return Plan(
         version=PLAN_VERSION,
-        run_id=run_id_of(dataset, identity.fingerprint, output_dir, holdout_dir),
+        # Without the table, which is looked for in the run's own directory.
+        run_id=run_id_of(dataset, unranked(identity).fingerprint, output_dir, holdout_dir),
         fingerprint=identity.fingerprint,
         identity=identity,
         dataset=dataset,

@@ -17,11 +17,13 @@ from provision.ledger import Ledger, read_ledger, write_ledger
 from provision.plan import Plan, Policy, make_plan
 from provision.preflight import Checks, notes, take_stock
 from provision.push import require_nobody_at_work
+from provision.ranktable import with_ranks
 from provision.rundir import SCRIPT_NAME, RunDirectory
 from provision.script import render_script
 from provision.ssh.config import write_ssh_config
 from provision.survey import Surveys, survey_hosts
 from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
+from shard.compression import Compression
 from shard.disk import write_atomic
 from shard.errors import JobError
 from shard.frozen import canonical_json
@@ -56,6 +58,8 @@ class Request:
     skip_space_check: bool = False
     lost: tuple[str, ...] = ()
     """Hosts that will not return."""
+    compression: Compression | None = None
+    """Its rank table is made when the run is prepared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,8 @@ class Prepared:
     tokenizer: FetchedTokenizer
     surveys: Surveys
     checks: Checks
+    ranks: bytes | None
+    """The rank table of a compressed run."""
     ledger: Ledger
     """As it is when the run begins."""
     notes: tuple[str, ...]
@@ -102,6 +108,7 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
             remote_python=request.remote_python,
             local_python=sys.executable,
             overwrite=request.overwrite,
+            compression=request.compression,
         )
     except JobError as error:
         raise InputError(str(error)) from error
@@ -109,6 +116,7 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
         if host.output_dir == host.holdout_dir:
             raise InputError(f"{host.name}: shards and holdout would both go to {host.output_dir!r}")
     own_directory = request.run_dir or Path("runs") / plan.run_id
+    plan, ranks = with_ranks(plan, RunDirectory(own_directory), catalog, tokenizer, say)
     run = RunDirectory(run_dir or own_directory)
     run.make()
     write_ssh_config(run.next_ssh_config, hosts, user_config=request.ssh_config)
@@ -129,6 +137,7 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
         hosts=hosts,
         catalog=catalog,
         tokenizer=tokenizer,
+        ranks=ranks,
         surveys=surveys,
         checks=checks,
         ledger=holdings.ledger,
@@ -172,6 +181,8 @@ def write_run(prepared: Prepared) -> Path:
         write_ledger(run.ledger, plan.fingerprint, prepared.ledger)
         if plan.tokenizer.file is not None:
             write_atomic(run.tokenizer / plan.tokenizer.file, prepared.tokenizer.data)
+        if prepared.ranks is not None:
+            write_atomic(run.ranks, prepared.ranks)
         if prepared.catalog.locations:
             write_atomic(run.locations, canonical_json(prepared.catalog.locations), mode=0o600)
         write_atomic(run.script, script.encode(), mode=0o755)

@@ -13,6 +13,7 @@ from provision.fleet import on_all
 from provision.plan import HostPlan, Plan, job_of
 from provision.rundir import RunDirectory
 from provision.settle import left_on_hosts
+from shard.compression import RANKS_FILE
 from shard.disk import write_atomic
 from shard.frozen import canonical_json
 
@@ -23,6 +24,8 @@ class Package:
 
     plan: Plan
     tokenizer: bytes | None
+    ranks: bytes | None
+    """The rank table of a compressed run."""
     token: str | None = field(repr=False)
 
 
@@ -33,6 +36,7 @@ def pack(run: RunDirectory) -> Package:
     return Package(
         plan=plan,
         tokenizer=(run.tokenizer / file).read_bytes() if file is not None else None,
+        ranks=run.ranks.read_bytes() if plan.identity.compression is not None else None,
         token=run.token.read_text() if run.token.exists() else None,
     )
 
@@ -91,6 +95,8 @@ def push_one(
     job = job_of(plan, host, discard=discard)
     if package.tokenizer is not None:
         channel.put(package.tokenizer, f"{directory}/tokenizer/{plan.tokenizer.file}")
+    if package.ranks is not None:
+        channel.put(package.ranks, f"{directory}/{RANKS_FILE}")
     channel.put(b"", f"{directory}/lease")
     # Late, so that little can go wrong while it lies there.
     if package.token is not None:

@@ -11,6 +11,7 @@ import msgspec
 
 from provision.errors import InputError, PlanError
 from provision.plan import PLAN_VERSION, Plan
+from shard.compression import RANKS_FILE
 from shard.disk import write_atomic
 from shard.errors import JobError
 from shard.frozen import canonical_json, read_record
@@ -35,6 +36,8 @@ class RunDirectory:
         self.token = self.path / "token"
         """For the moment between `launch` and the start of the watcher."""
         self.tokenizer = self.path / "tokenizer"
+        self.ranks = self.path / RANKS_FILE
+        """Of a compressed run."""
         self.aborted = self.path / "aborted"
         """Made by whoever else stops the run, so that its own launcher knows why the hosts went quiet."""
         self.stopping = self.path / "stopping"

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from shard.compression import Compression
 from shard.frozen import Record, canonical_json, require, stays_below
 from shard.inputs import BY_SUFFIX, Input
 from shard.options import Options
@@ -189,6 +190,8 @@ class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
     bos_id: int | None = None
     input: Input | None = None
     """None where suffixes say all."""
+    compression: Compression | None = None
+    """Not in the JSON where there is none: it does not change the fingerprint of what is not compressed."""
 
     @property
     def fingerprint(self) -> str:
@@ -250,18 +253,25 @@ class Job(Record, frozen=True, kw_only=True):
             f"a unit to discard is none of {self.identity.units}",
         )
         known = identity_of(self.dataset, self.tokenizer, self.holdout, ())
-        rest = {"units": self.identity.units, "units_sha256": self.identity.units_sha256}
+        compression = self.identity.compression
+        rest = {"units": self.identity.units, "units_sha256": self.identity.units_sha256, "compression": compression}
         differing = msgspec.structs.replace(known, **rest).differing(self.identity)
         require(not differing, f"the identity is that of another job: {'; '.join(differing)}")
-        require_readable(self.options, self.tokenizer)
+        require(compression is None or bool(compression.ranks_sha256), "compression without a rank table")
+        require_readable(self.options, self.tokenizer, compression)
 
     @property
     def fingerprint(self) -> str:
         return self.identity.fingerprint
 
 
-def require_readable(options: Options, tokenizer: TokenizerSpec) -> None:
+def require_readable(options: Options, tokenizer: TokenizerSpec, compression: Compression | None) -> None:
     """Raise JobError where a trainer that is asked for could not read these tokens."""
+    require(
+        compression is None or not options.trainers,
+        f"--for {','.join(options.trainers)} with --compress: these trainers map raw tokens, and there will be none; "
+        "leave one of the two out, or use 'shardfleet export' afterwards",
+    )
     require_served(
         options.trainers,
         tokenizer=tokenizer.name,
@@ -271,7 +281,13 @@ def require_readable(options: Options, tokenizer: TokenizerSpec) -> None:
     )
 
 
-def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, units: Sequence[Unit]) -> Identity:
+def identity_of(
+    dataset: Dataset,
+    tokenizer: TokenizerSpec,
+    holdout: Holdout,
+    units: Sequence[Unit],
+    compression: Compression | None = None,
+) -> Identity:
     """What decides the output bytes of these options over these units.
 
     Names are left out on purpose: a mirror, a local copy or another commit with the same files gives the same bytes.
@@ -291,6 +307,7 @@ def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, un
         input=dataset.input if dataset.input != BY_SUFFIX else None,
         units=len(units),
         units_sha256=hashlib.sha256(canonical_json(list(units))).hexdigest(),
+        compression=compression,
     )
 
 

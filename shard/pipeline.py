@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shard.batch import TextBatch, TokenBatch
+from shard.formats.frames import Codec
 from shard.formats.payload import payload_of
 from shard.job import Job, Unit
 from shard.overlap import RunAhead, stages
@@ -52,6 +53,8 @@ class Workplace:
     counters: Counters
     intake: Intake | None = None
     """Connections, and the next unit opened ahead; None: every unit has its own."""
+    codec: Codec | None = None
+    """Compresses payloads; None: they stay raw."""
 
     @property
     def two_cores(self) -> bool:
@@ -59,7 +62,12 @@ class Workplace:
 
         With one, a batch is decoded, encoded, hashed and written while it is in the cache; threads only take it out.
         """
-        return len(os.sched_getaffinity(0)) >= 2 * self.job.ranks
+        return self.spare_cores > 0
+
+    @property
+    def spare_cores(self) -> int:
+        """Cores that this rank has to itself, beside the first."""
+        return max(0, len(os.sched_getaffinity(0)) // self.job.ranks - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,9 @@ def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Writte
     started = time.monotonic()
     dropped: dict[str, int] = {"null": 0, "empty": 0, "invalid_utf8": 0}
     text_bytes = 0
-    writer = UnitWriter(job, unit, place.directories, place.rank)
+    # Four compress what one tokenizes.
+    threads = min(4, place.spare_cores)
+    writer = UnitWriter(job, unit, place.directories, place.rank, codec=place.codec, spare_cores=threads)
     try:
         kept = (place.scratch, place.locations, place.intake)
         with open_unit(job.dataset, unit, job.options, *kept, then) as opened:

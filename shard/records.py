@@ -71,6 +71,13 @@ class UnitSource(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Of a file that is cut by lines; nobody has counted the lines of its other parts."""
 
 
+class Compressed(Record, frozen=True, kw_only=True):
+    """The `.zst` file that stands for a payload."""
+
+    bytes: int
+    sha256: str
+
+
 class ShardRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """`000012.json`: what one shard holds. Its appearance commits the shard."""
 
@@ -91,10 +98,27 @@ class ShardRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float
     sidecars: Mapping[str, str] = msgspec.field(default_factory=dict)
     """What stands beside the payload for trainers: suffix → sha256. Not in the file where there is none."""
+    compressed: Compressed | None = None
+    """Where the payload is compressed; `payload_…` are of its tokens, raw. Not in the file where it is not."""
 
     def __post_init__(self) -> None:
         strange = self.sidecars.keys() - SIDECARS
         require(not strange, f"sidecars {sorted(strange)} are none of {sorted(SIDECARS)}")
+
+    @property
+    def payload_suffix(self) -> str:
+        """Of the file that holds the tokens."""
+        return "bin" if self.compressed is None else "zst"
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of that file."""
+        return self.payload_bytes if self.compressed is None else self.compressed.bytes
+
+    @property
+    def stored_sha256(self) -> str:
+        """Of that file."""
+        return self.payload_sha256 if self.compressed is None else self.compressed.sha256
 
 
 def directory_record(job: Job, split: Split) -> DirectoryRecord:

@@ -18,8 +18,9 @@ from shard.formats.payload import DTYPES
 from shard.frozen import sealed_json
 from shard.job import Job, Unit
 from shard.links import alias
+from shard.present import lacking_sidecars
 from shard.records import SPLITS, ShardRecord, Split
-from shard.store import Directories, committed, lacking_sidecars
+from shard.store import Directories, committed
 from shard.trainers import ALIASES, SIDECARS
 
 

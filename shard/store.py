@@ -1,6 +1,7 @@
 """Output directories: opened for one run at a time, never mixed, never wiped unasked."""
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -11,19 +12,19 @@ from pathlib import Path
 
 import msgspec
 
+from shard.compression import RANKS_FILE
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
-from shard.formats.layout import index_size
 from shard.frozen import sealed_json
 from shard.job import Job, Unit
+from shard.present import is_whole, listed_sidecars
 from shard.records import DIRECTORY_FILE, ShardRecord, Split, directory_record, matches, read_directory, read_shard
-from shard.trainers import ALIASES, SIDECARS, Trainer, sidecars_for
+from shard.trainers import SIDECARS
 
 _LOCK_FILE = ".shardfleet.lock"
 _LOCK_WAIT_SECONDS = 10.0
-_OURS = re.compile(
-    rf"\d{{6,}}\.(bin|idx|json|{'|'.join(map(re.escape, sorted(SIDECARS)))})|\.\d{{6,}}\..*\.tmp|cluster\.json"
-)
+SHARD_FILE = re.compile(rf"(\d{{6,}})\.(bin|zst|idx|json|{'|'.join(map(re.escape, sorted(SIDECARS)))})")
+_OURS = re.compile(rf"{SHARD_FILE.pattern}|\.\d{{6,}}\..*\.tmp|cluster\.json|{re.escape(RANKS_FILE)}")
 _UNFINISHED = re.compile(r"\.(\d{6,}|dataset)\..*\.tmp")
 
 Directories = dict[Split, Path]
@@ -75,41 +76,33 @@ def committed(job: Job, directories: Directories, unit: Unit) -> dict[Split, Sha
     for split, directory in directories.items():
         try:
             record = read_shard(directory, unit.stem)
-            sizes = sizes_of(directory, unit.stem)
-        except (JobError, OSError):
+        except JobError:
             return None  # no commit, or half of one: the unit is done again
-        if not matches(record, unit, fingerprint) or sizes != (record.payload_bytes, index_size(record.documents)):
+        if not matches(record, unit, fingerprint) or not is_whole(directory, unit.stem, record):
             return None
         found[split] = record
     return found
 
 
-def sizes_of(directory: Path, stem: str) -> tuple[int, int]:
-    """Bytes of a shard's payload and of its index. Raises OSError."""
-    # Not Path: over 10,000 units it would take longer than the files themselves.
-    return os.stat(f"{directory}/{stem}.bin").st_size, os.stat(f"{directory}/{stem}.idx").st_size  # noqa: PTH116
-
-
-def lacking_sidecars(directory: Path, stem: str, record: ShardRecord, trainers: Iterable[Trainer]) -> tuple[str, ...]:
-    """Suffixes that the record of a shard lists, or these trainers ask for, and that are not there in their size."""
-    wanted = sidecars_for(trainers, record.tokens)
-    if not wanted and not record.sidecars:
-        return ()
-    return tuple(
-        suffix
-        for suffix in sorted({*wanted, *record.sidecars})
-        if suffix not in record.sidecars or not _has_sidecar(f"{directory}/{stem}.{suffix}", suffix, record)
-    )
-
-
-def _has_sidecar(path: str, suffix: str, record: ShardRecord) -> bool:
+def put_ranks(job: Job, directories: Directories, job_directory: Path) -> None:
+    """Put the rank table that came with the job beside the shards it is for. Raises StoreError, DiskFullError."""
+    compression = job.identity.compression
+    if compression is None:
+        return
+    path = job_directory / RANKS_FILE
     try:
-        size = os.stat(path).st_size  # noqa: PTH116  as above
-    except OSError:
-        return False
-    if suffix in ALIASES:
-        return size == record.payload_bytes
-    return size == 8 * record.documents if suffix == "ds.index" else size > 0
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; launch again to send it anew") from error
+    if (digest := hashlib.sha256(data).hexdigest()) != compression.ranks_sha256:
+        raise StoreError(
+            f"{path}: sha256 {digest}, planned is {compression.ranks_sha256}; launch again to send it anew"
+        )
+    for directory in directories.values():
+        target = directory / RANKS_FILE
+        if not target.exists() or target.read_bytes() != data:
+            write_atomic(target, data)
+            fsync_directory(directory)
 
 
 def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
@@ -127,7 +120,7 @@ def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
                 (directory / name).unlink(missing_ok=True)
             elif suffix in SIDECARS and stem in stems:
                 if stem not in listed:
-                    listed[stem] = _listed(directory, stem)
+                    listed[stem] = listed_sidecars(directory, stem)
                 if suffix not in listed[stem]:
                     (directory / name).unlink(missing_ok=True)
     train, holdout = directories["train"], directories["holdout"]
@@ -138,14 +131,6 @@ def remove_unfinished(directories: Directories, units: Iterable[Unit]) -> None:
         # A listing may be older than a commit of another host on a shared file system: look again.
         if not (train / name).exists():
             (holdout / name).unlink(missing_ok=True)
-
-
-def _listed(directory: Path, stem: str) -> frozenset[str]:
-    """The sidecars that a record lists; where it cannot be read, verify is to say so, and nothing is taken away."""
-    try:
-        return frozenset(read_shard(directory, stem).sidecars)
-    except JobError:
-        return SIDECARS if (directory / f"{stem}.json").exists() else frozenset()
 
 
 def _names(directory: Path) -> set[str]:
@@ -161,7 +146,7 @@ def discard(directories: Directories, ordinals: Iterable[int]) -> None:
     for ordinal in ordinals:
         stem = f"{ordinal:06d}"
         for directory in (directories["train"], directories["holdout"]):
-            for suffix in ("json", "bin", "idx", *SIDECARS):
+            for suffix in ("json", "bin", "zst", "idx", *SIDECARS):
                 (directory / f"{stem}.{suffix}").unlink(missing_ok=True)
 
 

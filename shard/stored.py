@@ -10,9 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shard.errors import JobError, VerificationError
+from shard.formats.frames import Codec
 from shard.formats.megatron import read_index
 from shard.formats.payload import DTYPES, Payload
-from shard.records import DirectoryRecord, ShardRecord, read_directory, read_shard
+from shard.framereader import FrameReader
+from shard.links import link_or_copy
+from shard.rankfile import read_codec
+from shard.rawreader import RawReader, TokenReader
+from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, read_directory, read_shard
 
 BLOCK_BYTES = 8 << 20
 """Of payload, at about which a block ends; a longer document is a block by itself."""
@@ -26,10 +31,12 @@ class StoredShard:
     stem: str
     record: ShardRecord
     dtype: str
+    codec: Codec | None = None
+    """Of a compressed payload."""
 
     @property
     def payload(self) -> Path:
-        return self.directory / f"{self.stem}.bin"
+        return self.directory / f"{self.stem}.{self.record.payload_suffix}"
 
     def lengths(self) -> NDArray[np.int32]:
         """[documents] in tokens, end-of-document id included. Raises VerificationError."""
@@ -58,22 +65,34 @@ class StoredShard:
         only after the last block.
         """
         digest = hashlib.sha256()
-        dtype = DTYPES[self.dtype]
         # [documents + 1] int64
         offsets = np.concatenate(([0], np.cumsum(self.lengths(), dtype=np.int64)))
-        try:
-            with self.payload.open("rb") as file:
-                for start, end in _runs(offsets, BLOCK_BYTES // dtype.itemsize):
-                    tokens = np.fromfile(file, dtype=dtype, count=int(offsets[end] - offsets[start]))
-                    digest.update(tokens.data)
-                    if len(tokens) != offsets[end] - offsets[start]:
-                        break  # cut short: the digest says so
-                    yield Payload(tokens, offsets[start : end + 1] - offsets[start])
-                digest.update(file.read(1))
-        except OSError as error:
-            raise VerificationError(f"{self.payload}: {error.strerror}; its record says that it is there") from error
+        with self.reader() as reader:
+            for start, end in _runs(offsets, BLOCK_BYTES // DTYPES[self.dtype].itemsize):
+                tokens = reader.read_tokens(int(offsets[start]), int(offsets[end]))
+                digest.update(tokens.data)
+                yield Payload(tokens, offsets[start : end + 1] - offsets[start])
         if digest.hexdigest() != self.record.payload_sha256:
             raise VerificationError(f"{self.payload}: these are not the bytes that its record describes")
+
+    def reader(self) -> TokenReader:
+        """Any range of its tokens, for one thread; a context manager. Raises VerificationError, naming the file."""
+        if self.codec is None:
+            return RawReader(self.payload, self.dtype, self.record.tokens)
+        return FrameReader(self.payload, self.codec, self.record.tokens)
+
+    def place_payload(self, target: Path) -> None:
+        """Have the raw payload under another name: by link or copy where it lies raw, else written.
+
+        Compared with the record on the way. Raises VerificationError.
+        """
+        if self.codec is None:
+            self.check()
+            link_or_copy(self.payload, target)
+            return
+        with target.open("wb") as file:
+            for block in self.blocks():
+                file.write(block.tokens.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +128,7 @@ class Stored:
 def open_stored(directory: Path) -> Stored:
     """Read the records of a directory. Raises JobError when it is none of ours, VerificationError when they differ."""
     record = read_directory(directory)
+    codec = read_codec(directory, record.identity)
     stems = sorted((path.stem for path in directory.glob("[0-9]*.json") if path.stem.isdigit()), key=int)
     shards = []
     for stem in stems:
@@ -118,7 +138,9 @@ def open_stored(directory: Path) -> Stored:
                 f"{directory / stem}.json: unit {found.unit}, {found.split}, fingerprint {found.fingerprint[:12]}: "
                 f"it does not belong into this directory ({record.split}, {record.fingerprint[:12]})"
             )
-        shards.append(StoredShard(directory, stem, found, record.dtype))
+        if (found.compressed is None) != (codec is None):
+            raise VerificationError(f"{directory / stem}.json: {DIRECTORY_FILE} says otherwise of compression")
+        shards.append(StoredShard(directory, stem, found, record.dtype, codec))
     if not shards:
         raise JobError(f"{directory}: no committed shard there")
     return Stored(directory, record, tuple(shards))

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.errors import JobError, VerificationError
-from shard.formats.payload import DTYPES
+from shard.errors import JobError
 from shard.stored import Stored, StoredShard
 
 
@@ -67,11 +66,5 @@ def document_at(stored: Stored, number: int) -> Document:
 def _tokens(shard: StoredShard, position: int) -> NDArray[Any]:
     lengths = shard.lengths()
     start, count = int(lengths[:position].sum(dtype=np.int64)), int(lengths[position])
-    dtype = DTYPES[shard.dtype]
-    try:
-        tokens = np.fromfile(shard.payload, dtype=dtype, offset=start * dtype.itemsize, count=count)
-    except OSError as error:
-        raise VerificationError(f"{shard.payload}: {error.strerror}; its record says that it is there") from error
-    if len(tokens) != count:
-        raise VerificationError(f"{shard.payload}: ends within document {position}: these are not the recorded bytes")
-    return tokens
+    with shard.reader() as reader:
+        return reader.read_tokens(start, start + count)

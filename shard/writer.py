@@ -6,6 +6,7 @@ of the directories. Whoever sees the train record sees everything.
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shard.disk import disk_full_named, fsync_directory, write_atomic
+from shard.formats.frames import Codec
 from shard.formats.megatron import index_bytes
 from shard.formats.payload import Payload
 from shard.frozen import sealed_json
 from shard.job import FORMAT_VERSION, Job, Unit
+from shard.payloadfile import FramedFile, PayloadFile, RawFile
 from shard.records import SPLITS, ShardRecord, Split, UnitSource
 from shard.sidecars import Made, Subject, make_sidecars, remove_sidecars
 from shard.store import Directories
@@ -28,8 +31,7 @@ from shard.trainers import sidecars_for
 class _SplitFile:
     """A payload under its temporary name, with what its record will say."""
 
-    temporary: Path
-    descriptor: int
+    file: PayloadFile
     digest: Any = field(default_factory=hashlib.sha256)
     lengths: list[NDArray[np.int32]] = field(default_factory=list)
     documents: int = 0
@@ -40,21 +42,31 @@ class _SplitFile:
 class UnitWriter:
     """Takes payloads, splits them, and commits or discards the unit's shards."""
 
-    def __init__(self, job: Job, unit: Unit, directories: Directories, rank: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        unit: Unit,
+        directories: Directories,
+        rank: int,
+        *,
+        codec: Codec | None = None,
+        spare_cores: int = 0,
+    ) -> None:
+        """`codec` compresses, in up to so many threads beside the caller's."""
         self._job = job
         self._unit = unit
         self._directories = directories
         self._rank = rank
+        self._codec = codec
+        self._threads = spare_cores if codec is not None else 0
+        self._executor = ThreadPoolExecutor(self._threads, "compress") if self._threads else None
         self._files: dict[Split, _SplitFile] = {}
         self.copied: tuple[str, ...] = ()
         """Names of payloads that turned out copies at the commit, because the file system knows no links."""
         try:
             for split, directory in directories.items():
                 _remove_leftovers(directory, f".{unit.stem}.")
-                temporary = directory / f".{unit.stem}.bin.{os.getpid()}.tmp"
-                with disk_full_named(temporary):
-                    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-                self._files[split] = _SplitFile(temporary, descriptor)
+                self._files[split] = _SplitFile(self._create(directory))
         except BaseException:
             self.discard()
             raise
@@ -68,11 +80,10 @@ class UnitWriter:
             file.lengths.append(lengths)
             file.documents += len(lengths)
             for run in payload.runs(mask):
-                data = run.data.cast("B")
-                file.digest.update(data)
-                _write_all(file.descriptor, data, file.temporary)
+                file.digest.update(run.data.cast("B"))
+                file.file.write(run)
                 file.tokens += len(run)
-                file.payload_bytes += len(data)
+                file.payload_bytes += run.nbytes
 
     def commit(self, source: UnitSource, dropped: dict[str, int], seconds: float) -> dict[Split, ShardRecord]:
         """Make the shards appear. Raises DiskFullError; nothing has appeared then that a resume would count."""
@@ -81,12 +92,10 @@ class UnitWriter:
             file = self._files[split]
             lengths = np.concatenate([np.empty(0, dtype=np.int32), *file.lengths])
             index = index_bytes([lengths], self._job.tokenizer.dtype)
-            with disk_full_named(file.temporary):
-                os.fsync(file.descriptor)
-                os.close(file.descriptor)
-                file.descriptor = -1
+            with disk_full_named(file.file.temporary):
+                compressed = file.file.finish()
                 write_atomic(directory / f"{self._unit.stem}.idx", index)
-                file.temporary.replace(directory / f"{self._unit.stem}.bin")
+                file.file.temporary.replace(directory / f"{self._unit.stem}.{self._suffix}")
                 made = self._make_sidecars(directory, file, lengths)
                 fsync_directory(directory)
             records[split] = ShardRecord(
@@ -105,6 +114,7 @@ class UnitWriter:
                 rank=self._rank,
                 seconds=round(seconds, 3),
                 sidecars=made.sha256,
+                compressed=compressed,
             )
         for split in reversed(SPLITS):
             directory = self._directories[split]
@@ -113,6 +123,16 @@ class UnitWriter:
                 write_atomic(path, sealed_json(records[split]))
                 fsync_directory(directory)
         return records
+
+    @property
+    def _suffix(self) -> str:
+        return "bin" if self._codec is None else "zst"
+
+    def _create(self, directory: Path) -> PayloadFile:
+        temporary = directory / f".{self._unit.stem}.{self._suffix}.{os.getpid()}.tmp"
+        if self._codec is None:
+            return RawFile(temporary)
+        return FramedFile(temporary, self._codec, self._executor, ahead=self._threads)
 
     def _make_sidecars(self, directory: Path, file: _SplitFile, lengths: NDArray[np.int32]) -> Made:
         suffixes = sidecars_for(self._job.options.trainers, file.tokens)
@@ -133,11 +153,10 @@ class UnitWriter:
 
     def discard(self) -> None:
         """Drop whatever has not been committed."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
         for file in self._files.values():
-            if file.descriptor >= 0:
-                os.close(file.descriptor)
-                file.descriptor = -1
-            file.temporary.unlink(missing_ok=True)
+            file.file.discard()
 
 
 def _remove_leftovers(directory: Path, prefix: str) -> None:
@@ -145,9 +164,3 @@ def _remove_leftovers(directory: Path, prefix: str) -> None:
     for name in os.listdir(directory):  # noqa: PTH208  glob would make a Path of each of 30,000 names, for every unit
         if name.startswith(prefix) and name.endswith(".tmp"):
             (directory / name).unlink(missing_ok=True)
-
-
-def _write_all(descriptor: int, data: memoryview, path: Path) -> None:
-    with disk_full_named(path):
-        while data:
-            data = data[os.write(descriptor, data) :]

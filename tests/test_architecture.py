@@ -21,6 +21,7 @@ SHARED = {
     "shard.manifest": "*",
     "shard.verify.report": "*",
     "shard.trainers": "*",
+    "shard.compression": "*",
     # What hosts answer, and are asked.
     "shard.host.commits": {"Commit", "Commits"},
     "shard.host.follow": {"Standing"},
@@ -37,6 +38,8 @@ SHARED = {
     "shard.source.hub": {"HubFile"},
     "shard.source.look": {"holds_text"},
     "shard.source.spanfile": {"SpanFile"},
+    # And samples it, to rank tokens.
+    "shard.sampling": {"sample_ranks"},
     # What a tokenizer is: its size, its end of document.
     "shard.tokenizer.hf": {"HfReference"},
     "shard.tokenizer.ranks": {"RANK_FILES", "RankFile", "TiktokenReference", "by_sha256"},
@@ -96,7 +99,7 @@ DOORS = {
     "transformers": {"shard/training/check.py"},
     "uvicorn": {"provision/hubserver/"},
     "xxhash": {"shard/split.py"},
-    "zstandard": {"shard/export/catid.py", "shard/imports/catid.py"},
+    "zstandard": {"shard/export/catid.py", "shard/formats/frames.py", "shard/imports/catid.py"},
     # Records, everywhere.
     "msgspec": {"provision/", "shard/"},
 }

@@ -9,13 +9,14 @@ import click
 
 from provision.cli.dataset import DATASET_NAMES, dataset_options, dataset_spec
 from provision.cli.hostsfile import hosts_option, slots_option
-from provision.cli.values import Rate, Seconds, Size, Trainers
+from provision.cli.storage import compress_option, compression_of, for_option, frame_tokens_option
+from provision.cli.values import Rate, Seconds, Size
 from provision.plan import Policy
 from provision.prepare import Request
 from provision.tokenizers import NO_EOD, OWN
 from shard.options import Options
 from shard.tokenizer.ranks import RANK_FILES
-from shard.trainers import SUFFIXES, Trainer
+from shard.trainers import Trainer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,14 +76,9 @@ _OPTIONS = (
         metavar="N",
         help="Another seed holds out other documents.",
     ),
-    click.option(
-        "--for",
-        "trainers",
-        type=Trainers(),
-        default=(),
-        metavar="NAMES",
-        help=f"Trainers that shall find their files beside the shards, by hard links: {','.join(SUFFIXES)}, or some.",
-    ),
+    for_option,
+    compress_option,
+    frame_tokens_option,
     click.option(
         "--unit-size",
         "unit_bytes",
@@ -256,7 +252,7 @@ def run_options(command: F) -> F:
 _NAMES = (
     *("hosts_file", "default_slots", *DATASET_NAMES, "tokenizer", "eod", "bos"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
-    *("trainers",),
+    *("trainers", "compress_level", "frame_tokens"),
     *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
     *("detached", "on_host_failure", "rebalance", "lost_seconds", "gather_holdout"),
     *("skip_unready", "skip_space_check", "lost", "ssh_config", "remote_python", "run_dir", "overwrite"),
@@ -266,6 +262,8 @@ _NAMES = (
 def _request(
     *,
     trainers: tuple[Trainer, ...],
+    compress_level: int | None,
+    frame_tokens: int | None,
     fetch: Any,
     spans_in_flight: int,
     max_bandwidth: int | None,
@@ -285,6 +283,7 @@ def _request(
     if max_bandwidth is not None and fetch == "download":
         raise click.UsageError("--max-bandwidth limits streaming: leave out --fetch download, or the limit")
     return Request(
+        compression=compression_of(compress_level, frame_tokens),
         dataset=dataset_spec(**{name: others.pop(name) for name in DATASET_NAMES}),
         options=Options(
             fetch=fetch,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import asdict as asdict_of
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -121,6 +122,7 @@ def _facts(stored: Stored) -> dict[str, Any]:
         "tokens": stored.tokens,
         "bytes": sum(record.payload_bytes for record in records),
         "disk_bytes": stored.disk_bytes(),
+        "compression": None if common.identity.compression is None else asdict_of(common.identity.compression),
         "sidecars": sorted({suffix for record in records for suffix in record.sidecars}),
         "dropped": dict(dropped),
         "lengths": None if lengths is None else asdict(lengths),
@@ -139,6 +141,7 @@ def _totals(facts: dict[str, Any]) -> Any:
         ("tokens", f"{facts['tokens']:,}"),
         ("bytes", f"{facts['bytes']:,} ({facts['dtype']})"),
         ("on disk", f"{facts['disk_bytes']:,} bytes, {facts['disk_bytes'] / max(1, facts['tokens']):.3f} a token"),
+        ("compressed", _compression(facts["compression"])),
         ("sidecars", ", ".join(facts["sidecars"]) or "none"),
         ("units", f"{facts['units']:,} of {facts['units_of_dataset']:,} of the dataset"),
         (
@@ -153,6 +156,12 @@ def _totals(facts: dict[str, Any]) -> Any:
     for row in rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def _compression(facts: dict[str, Any] | None) -> str:
+    return (
+        "no" if facts is None else f"{facts['codec']}, level {facts['level']}, {facts['frame_tokens']:,} tokens a frame"
+    )
 
 
 def _histogram(facts: dict[str, Any]) -> Any:

@@ -9,7 +9,6 @@ from shard.errors import JobError
 from shard.export.options import ExportOptions, require_no_context_length, require_no_shard_size, short_name
 from shard.formats.datatrove import ends_bytes, metadata_bytes
 from shard.formats.payload import DTYPES
-from shard.links import link_or_copy
 from shard.stored import Stored
 
 
@@ -25,8 +24,7 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
         if not shard.record.tokens:
             continue  # readers map files, and an empty file cannot be mapped
         target = directory / f"{shard.stem}.ds"
-        shard.check()
-        link_or_copy(shard.payload, target)
+        shard.place_payload(target)
         target.with_name(f"{target.name}.index").write_bytes(ends_bytes(shard.lengths()))
         metadata = metadata_bytes(name, DTYPES[stored.record.dtype].itemsize, shard.record.tokens)
         target.with_name(f"{target.name}.metadata").write_bytes(metadata)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from shard.export.options import ExportOptions, require_no_context_length, require_no_shard_size, short_name
 from shard.formats.olmo import table_bytes
-from shard.links import link_or_copy
 from shard.stored import Stored
 
 NOTE = (
@@ -24,8 +23,7 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     for shard in stored.shards:
         if not shard.record.tokens:
             continue  # readers map files, and an empty file cannot be mapped
-        shard.check()
-        link_or_copy(shard.payload, directory / f"{shard.stem}.npy")
+        shard.place_payload(directory / f"{shard.stem}.npy")
         table = table_bytes(shard.stem, shard.lengths(), shard.record.source.path)
         (directory / f"{shard.stem}.csv.gz").write_bytes(table)
     return 0

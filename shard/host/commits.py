@@ -9,13 +9,13 @@ import msgspec
 
 from shard.disk import fsync_directory
 from shard.errors import JobError
-from shard.formats.layout import index_size
 from shard.frozen import read_record
 from shard.host.claim import unclaimed
 from shard.job import Job
+from shard.present import is_whole
 from shard.progress import UnitCounts
 from shard.records import SPLITS, ShardRecord, Split, place_of, read_directory, read_shard
-from shard.store import directories_of, discard, open_store, sizes_of
+from shard.store import directories_of, discard, open_store
 
 _SUFFIX = ".json"
 
@@ -32,6 +32,8 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     holdout_payload_sha256: str
     holdout_index_sha256: str
     holdout_sidecars: Mapping[str, str] = msgspec.field(default_factory=dict)
+    holdout_compressed_sha256: str = ""
+    """Of the file in place of the payload; empty where the payload is raw."""
 
 
 class Commits(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,13 +95,12 @@ def _whole(directory: Path, stem: str, split: Split, units: int, fingerprint: st
     """The record of a shard whose files have the recorded sizes; None for one that would be done again."""
     try:
         record = read_shard(directory, stem)
-        sizes = sizes_of(directory, stem)
-    except (JobError, OSError):
+    except JobError:
         return None
     right = (record.split, record.fingerprint) == (split, fingerprint) and f"{record.unit:06d}" == stem
     if not right or record.unit >= units:
         return None
-    return record if sizes == (record.payload_bytes, index_size(record.documents)) else None
+    return record if is_whole(directory, stem, record) else None
 
 
 def _commit(train: ShardRecord, holdout: ShardRecord) -> Commit:
@@ -111,6 +112,7 @@ def _commit(train: ShardRecord, holdout: ShardRecord) -> Commit:
         holdout_payload_sha256=holdout.payload_sha256,
         holdout_index_sha256=holdout.index_sha256,
         holdout_sidecars=holdout.sidecars,
+        holdout_compressed_sha256="" if holdout.compressed is None else holdout.compressed.sha256,
     )
 
 

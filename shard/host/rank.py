@@ -20,6 +20,7 @@ from shard.host.ranklink import Broken, Committed, Counted, Failed, RankEnd
 from shard.job import Job, Unit
 from shard.pipeline import Counters, Workplace, Written, write_unit
 from shard.progress import shorten
+from shard.rankfile import read_codec
 from shard.sidecars import complete_unit
 from shard.source.bandwidth import FILE, SharedRate
 from shard.source.download import Scratch
@@ -68,6 +69,7 @@ def _workplace(job: Job, job_directory: Path, rank: int) -> Workplace:
         scratch=Scratch(scratch_of(job, directories) / str(rank)),
         counters=Counters(),
         intake=_intake(job, job_directory),
+        codec=read_codec(job_directory, job.identity),
     )
 
 

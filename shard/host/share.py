@@ -12,8 +12,9 @@ from shard.host.commits import counts_of
 from shard.host.requests import Answer, AnyRequest, Release
 from shard.host.schedule import UnitQueue
 from shard.job import Job, Unit
+from shard.present import lacking_sidecars
 from shard.progress import AnyEvent, HostDone, HostIdle, UnitCounts, UnitsKept, shorten
-from shard.store import Directories, committed, discard, lacking_sidecars
+from shard.store import Directories, committed, discard
 
 _KEPT_PER_LINE = 25
 """Nine numbers each, of up to sixteen digits."""

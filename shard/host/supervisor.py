@@ -23,7 +23,7 @@ from shard.host.stops import StopWatch
 from shard.job import Job
 from shard.progress import HostDone, HostStarted, HostStopping, Progress, shorten, shown_ranks
 from shard.records import place_of
-from shard.store import Directories, open_store, remove_unfinished, scratch_of
+from shard.store import Directories, open_store, put_ranks, remove_unfinished, scratch_of
 
 _EXIT_CODES = {"complete": 0, "incomplete": 1, "failed": 1, "stopped": 130}
 
@@ -39,6 +39,7 @@ def run_host(job_directory: Path) -> int:
         raise StoreError(f"{job_directory}: {error.strerror}; the home directory must be writable") from error
     try:
         with claimed(job_directory, job), open_store(job) as directories:
+            put_ranks(job, directories, job_directory)
             done = asyncio.run(_supervise(job, job_directory, directories, outbox))
         code = _EXIT_CODES[done.outcome]
     except ShardError as error:

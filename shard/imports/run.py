@@ -19,7 +19,7 @@ from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit
 from shard.options import Options
 from shard.records import SPLITS, ShardRecord, Split, UnitSource
 from shard.store import Directories, open_store
-from shard.verify.shard import never_text
+from shard.verify.tokens import never_text
 from shard.whole import appearing
 from shard.writer import UnitWriter
 

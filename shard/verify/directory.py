@@ -10,20 +10,21 @@ from typing import TypeVar
 
 import msgspec
 
-from shard.errors import JobError
+from shard.compression import RANKS_FILE
+from shard.errors import JobError, VerificationError
 from shard.formats.payload import DTYPES
 from shard.frozen import canonical_json, unsealed
 from shard.job import FORMAT, FORMAT_VERSION, Identity
 from shard.manifest import MANIFEST_FILE, Manifest
+from shard.rankfile import read_codec
 from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split, place_of
-from shard.trainers import SIDECARS
+from shard.store import SHARD_FILE
 from shard.verify.report import DirectoryReport, Finding, UnitFacts
 from shard.verify.shard import check_shard
 
 Progress = Callable[[Path, int, int], None]
 """(directory, payload bytes read, payload bytes to read); called in the caller's thread after every shard."""
 
-_SHARD_FILE = re.compile(rf"(\d{{6,}})\.(bin|idx|json|{'|'.join(map(re.escape, sorted(SIDECARS)))})")
 _LEFT_OVER = re.compile(r"\.\d{6,}\..*\.tmp|\.dataset\.json\..*\.tmp|\.scratch-.*")
 
 R = TypeVar("R")
@@ -97,7 +98,7 @@ class _DirectoryCheck:
         listed: dict[str, ShardRecord] = {}
         for name in names:
             path = self._directory / name
-            shard = _SHARD_FILE.fullmatch(name)
+            shard = SHARD_FILE.fullmatch(name)
             if shard is not None and shard[2] == "json":
                 record = self._shard_record(path, directory)
                 if record is None:
@@ -110,10 +111,10 @@ class _DirectoryCheck:
                 self._read(path, Manifest)
             elif _LEFT_OVER.fullmatch(name) or (shard is not None and shard[1] not in committed):
                 self.warning(path, "unfinished: no record commits it; the next run removes or replaces it")
-            elif shard is not None and shard[2] in SIDECARS:
+            elif shard is not None:
                 beside.append((shard[1], shard[2]))
         for stem, suffix in beside:
-            if stem in listed and suffix not in listed[stem].sidecars:
+            if stem in listed and suffix not in {"idx", listed[stem].payload_suffix, *listed[stem].sidecars}:
                 path = self._directory / f"{stem}.{suffix}"
                 self.warning(path, f"unfinished: {stem}.json does not list it; the next run removes or replaces it")
         return found
@@ -137,9 +138,14 @@ class _DirectoryCheck:
         """Read payloads and indexes in as many threads as there are cores: hashing and numpy release the GIL."""
         if directory.dtype not in DTYPES:
             return
+        try:
+            codec = read_codec(self._directory, directory.identity)
+        except VerificationError as error:
+            path, codec = self._directory / RANKS_FILE, None
+            self.error(path, str(error).removeprefix(f"{path}: "))
         total = sum(record.payload_bytes for record in shards)
         with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
-            waiting = {pool.submit(check_shard, self._directory, record, directory): record for record in shards}
+            waiting = {pool.submit(check_shard, self._directory, record, directory, codec): record for record in shards}
             for done in as_completed(waiting):
                 for path, problem in done.result():
                     self.error(path, problem)
@@ -215,6 +221,8 @@ def _record_problems(record: ShardRecord, directory: DirectoryRecord) -> Iterato
         yield f"lines from byte {lines.start} to {lines.end} of {lines.file_bytes} are impossible"
     if min(record.documents, record.tokens, record.payload_bytes, *record.dropped.values()) < 0:
         yield "a count is negative"
+    if (record.compressed is None) != (directory.identity.compression is None):
+        yield f"its payload is a .{record.payload_suffix}; {DIRECTORY_FILE} says otherwise"
     if record.split == "holdout" and any(record.dropped.values()):
         yield "counts dropped rows, which belong into the record of the train split"
 

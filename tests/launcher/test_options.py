@@ -8,8 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from provision.cli import cli
+from provision.cli.storage import compression_of
 from provision.cli.values import Rate, Size, Trainers
 from provision.errors import InputError
+from shard.compression import Compression
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -107,6 +109,29 @@ def test_no_trainers(text: str) -> None:
     """What is no trainer that reads the payload as it lies is refused, with those that are."""
     with pytest.raises(click.BadParameter, match="megatron, nanogpt, datatrove, olmo"):
         Trainers().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--compress", "0"], "0 is not in the range 1<=x<=19"),
+        (["--compress=20"], "20 is not in the range"),
+        (["--compress", "--frame-tokens", "12"], "--frame-tokens 12: compression frame_tokens 12 is not from 1024"),
+        (["--frame-tokens", "64k"], "--frame-tokens is for --compress"),
+    ],
+)
+def test_no_compression(words: list[str], answer: str) -> None:
+    """A level or frame size that is none is refused, and so is one without the other."""
+    result = CliRunner().invoke(cli, ["plan", "--dataset", "x", *words])
+    assert result.exit_code == 2
+    assert answer in " ".join(result.output.split())
+
+
+def test_compression_may_have_a_level() -> None:
+    """--compress takes a level or the default."""
+    assert compression_of(None, None) is None
+    assert compression_of(3, 2048) == Compression(level=3, frame_tokens=2048)
+    assert compression_of(9, None) == Compression()
 
 
 @pytest.mark.parametrize("option", ["--retry-seconds", "--stall-seconds", "--grace", "--lease", "--lost-after"])

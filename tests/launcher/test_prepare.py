@@ -1,10 +1,12 @@
 """provision/prepare.py: from what the user asks for to a run directory with its script."""
 
+import hashlib
 import stat
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from provision.catalog.types import DatasetSpec
@@ -13,6 +15,8 @@ from provision.ledger import Entry, read_ledger, write_ledger
 from provision.plan import Policy
 from provision.preflight import failures, require_ready
 from provision.prepare import Prepared, Request, prepare, write_run
+from provision.push import pack
+from shard.compression import Compression
 from shard.options import Options
 from shard.progress import UnitCounts
 from tests.support.jobs import write_corpus
@@ -122,6 +126,44 @@ def test_run_under_way_is_left_alone(place: Path) -> None:
     assert tree_of(made.run.path) == before
 
 
+def test_rank_table_is_made_once(place: Path) -> None:
+    """A compressed run has a rank table of its dataset: the same at every start, and for everybody who plans it; it is
+    kept beside the plan, and not made again."""
+    wish = {"compression": Compression(level=5)}
+    said: list[str] = []
+    first = prepare(request(place, **wish), said.append)
+    assert first.ranks is not None
+    compression = first.plan.identity.compression
+    assert compression is not None
+    assert (compression.level, compression.ranks_sha256) == (5, hashlib.sha256(first.ranks).hexdigest())
+    write_run(first)
+    assert first.run.ranks.read_bytes() == first.ranks
+    assert pack(first.run).ranks == first.ranks
+    again = prepare(request(place, **wish), said.append)
+    assert (again.plan, again.ranks) == (first.plan, first.ranks)
+    assert len([line for line in said if "sampling" in line]) == 1
+    other = prepare(request(place, **wish, run_dir=Path("elsewhere")), said.append)
+    assert (other.plan.fingerprint, other.ranks) == (first.plan.fingerprint, first.ranks)
+    assert other.plan.run_id == first.plan.run_id
+    assert len([line for line in said if "sampling" in line]) == 2
+    first.run.ranks.write_bytes(b"damaged!")
+    assert prepared(place, **wish).ranks == first.ranks
+    assert len({prepared(place, compression=c).plan.run_id for c in (None, Compression(), wish["compression"])}) == 3
+
+
+def test_dataset_that_cannot_be_sampled(place: Path) -> None:
+    """Where a file of the sample cannot be read, planning a compressed run ends with its name and what to do."""
+    path = place / "data" / "part-1.parquet"
+    data = bytearray(path.read_bytes())
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    start = min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
+    data[start : start + 20] = bytes(20)  # the text's first page; the footer is as it was
+    path.write_bytes(data)
+    prepared(place)
+    with pytest.raises(InputError, match=r"part-1.parquet.*--include, or leave out --compress"):
+        prepared(place, compression=Compression())
+
+
 def known(made: Prepared, **units: list[int]) -> None:
     """Have the run's ledger say so."""
     entries = {
@@ -216,6 +258,7 @@ def test_plan_elsewhere_knows_the_ledger(with_far_host: Path) -> None:
         ({"ssh_config": Path("/nowhere/config")}, "/nowhere/config"),
         ({"run_dir": Path("hosts.txt/run")}, "hosts.txt/run"),
         ({"unit_bytes": 0}, "--unit-size 0"),
+        ({"compression": Compression(), "options": Options(trainers=("olmo",))}, "--for olmo with --compress"),
         ({"holdout_rate": 1.0}, "holdout rate 1.0"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi, RepoFile
 
+from shard.compression import RANKS_FILE, Compression
 from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
 from shard.options import Options
+from shard.sampling import sample_ranks
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.ranks import RANK_FILES
@@ -159,6 +161,7 @@ def make_job(
     host: str = "localhost",
     ranks: int = 1,
     overwrite: bool = False,
+    compression: Compression | None = None,
 ) -> Job:
     """One host's job over all of a dataset (a directory of Parquet files will do), writing under `output`."""
     if not isinstance(dataset, Dataset):
@@ -182,11 +185,25 @@ def make_job(
         dataset=dataset,
         tokenizer=tokenizer,
         holdout=holdout,
-        identity=identity_of(dataset, tokenizer, holdout, make_units),
+        identity=identity_of(dataset, tokenizer, holdout, make_units, compression),
         options=options,
         units=make_units,
         overwrite=overwrite,
     )
+
+
+def compressed_job(
+    dataset: Path, output: Path, tokenizer_directory: Path, *, level: int = 3, frame_tokens: int = 4096, **wishes: Any
+) -> Job:
+    """The same for compressed shards. Their rank table is made from a sample, and put into `tokenizer_directory`."""
+    spec: TokenizerSpec = wishes.get("tokenizer", BYTES_SPEC)
+    files = [(unit.path, unit.size, unit.content_id) for unit in files_units(dataset)]
+    ranks = sample_ranks(files_dataset(dataset), files, spec, tokenizer_directory, {})
+    tokenizer_directory.mkdir(parents=True, exist_ok=True)
+    (tokenizer_directory / RANKS_FILE).write_bytes(ranks)
+    digest = hashlib.sha256(ranks).hexdigest()
+    compression = Compression(level=level, frame_tokens=frame_tokens, ranks_sha256=digest)
+    return make_job(dataset, output, compression=compression, **wishes)
 
 
 def write_job(job: Job, base: Path, tokenizer_directory: Path | None = None) -> Path:
@@ -196,6 +213,8 @@ def write_job(job: Job, base: Path, tokenizer_directory: Path | None = None) -> 
     (directory / "job.json").write_bytes(msgspec.json.encode(job))
     if tokenizer_directory is not None:
         shutil.copytree(tokenizer_directory, directory / "tokenizer", dirs_exist_ok=True)
+        if job.identity.compression is not None:
+            shutil.copy(tokenizer_directory / RANKS_FILE, directory)
     return directory
 
 

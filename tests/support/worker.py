@@ -6,16 +6,18 @@ from pathlib import Path
 
 from shard.job import Job, Unit
 from shard.pipeline import Counters, Workplace, write_unit
+from shard.rankfile import read_codec
 from shard.records import ShardRecord, Split
 from shard.source.download import Scratch
-from shard.store import open_store, scratch_of
+from shard.store import open_store, put_ranks, scratch_of
 from shard.tokenizer.load import load_tokenizer
 
 
 @contextmanager
 def workplace(job: Job, tokenizer_directory: Path | None = None) -> Iterator[Workplace]:
-    """What a rank needs, with the job's directories open."""
+    """What a rank needs, with the job's directories open. A rank table lies beside the tokenizer."""
     with open_store(job) as directories:
+        put_ranks(job, directories, tokenizer_directory or Path("nowhere"))
         yield Workplace(
             job=job,
             rank=0,
@@ -24,6 +26,7 @@ def workplace(job: Job, tokenizer_directory: Path | None = None) -> Iterator[Wor
             scratch=Scratch(scratch_of(job, directories) / "0"),
             locations={},
             counters=Counters(),
+            codec=read_codec(directories["train"], job.identity),
         )
 
 

@@ -10,20 +10,28 @@ from shard.errors import JobError
 from shard.frozen import sealed_json, unsealed
 from shard.job import Holdout
 from shard.verify.stores import verify
-from tests.support.jobs import QUICK, make_job, write_corpus
+from tests.support.jobs import QUICK, compressed_job, make_job, write_corpus
 from tests.support.worker import write_all
 
 FLIPS = 1_000
 
 
-@pytest.fixture
-def directories(tmp_path: Path, documents: list[str]) -> tuple[Path, Path]:
-    """Three small units with their holdout, and sidecars for every trainer."""
+RAW = {".bin", ".idx", ".json", ".ds", ".npy", ".index", ".metadata", ".gz"}
+COMPRESSED = {".zst", ".idx", ".json", ".u32"}
+
+
+@pytest.fixture(params=[RAW, COMPRESSED], ids=["raw", "compressed"])
+def directories(request: pytest.FixtureRequest, tmp_path: Path, documents: list[str]) -> tuple[Path, Path]:
+    """Three small units with their holdout: raw with sidecars for every trainer, or compressed."""
     corpus = write_corpus(tmp_path / "corpus", [text[:200] for text in documents[:24]], files=3)
-    options = replace(QUICK, trainers=("megatron", "nanogpt", "datatrove", "olmo"))
-    job = make_job(corpus, tmp_path, holdout=Holdout(rate=0.3), options=options)
-    write_all(job)
-    for name in ("000001.ds", "000001.npy"):  # as on a file system without links
+    holdout = Holdout(rate=0.3)
+    if request.param is COMPRESSED:
+        job = compressed_job(corpus, tmp_path, tmp_path / "ranks", frame_tokens=1024, holdout=holdout)
+    else:
+        options = replace(QUICK, trainers=("megatron", "nanogpt", "datatrove", "olmo"))
+        job = make_job(corpus, tmp_path, holdout=holdout, options=options)
+    write_all(job, tmp_path / "ranks")
+    for name in ("000001.ds", "000001.npy") if request.param is RAW else ():  # as on a file system without links
         path = Path(job.output_dir) / name
         data = path.read_bytes()
         path.unlink()
@@ -37,7 +45,7 @@ def test_every_flipped_byte_is_found_in_its_file(directories: tuple[Path, Path])
     files = [path for path in files if path.name != ".shardfleet.lock"]  # no data, and no record of any
     # A payload with three names is one file, called by the first.
     files = [path for path in files if path.suffix not in {".ds", ".npy"} or path.stat().st_nlink == 1]
-    assert {path.suffix for path in files} == {".bin", ".idx", ".json", ".ds", ".npy", ".index", ".metadata", ".gz"}
+    assert {path.suffix for path in files} in (RAW, COMPRESSED)
     chance = random.Random(11)
     missed = []
     for number in range(FLIPS):

@@ -19,10 +19,11 @@ from shard.frozen import sealed_json
 from shard.job import Holdout, Job
 from shard.links import alias
 from shard.options import Options
+from shard.present import lacking_sidecars
 from shard.progress import Note, UnitDone, UnitsKept
 from shard.records import ShardRecord, read_shard
 from shard.sidecars import complete_unit
-from shard.store import committed, directories_of, discard, lacking_sidecars, remove_unfinished
+from shard.store import committed, directories_of, discard, remove_unfinished
 from shard.trainers import SIDECARS, SUFFIXES, Trainer, sidecars_for
 from shard.verify.stores import verify
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus, write_job

@@ -1,0 +1,51 @@
+"""What of a shard is there, by its record and the sizes of its files: no byte of a payload is read."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from shard.errors import JobError
+from shard.formats.layout import index_size
+from shard.records import ShardRecord, read_shard
+from shard.trainers import ALIASES, SIDECARS, Trainer, sidecars_for
+
+
+def is_whole(directory: Path, stem: str, record: ShardRecord) -> bool:
+    """Whether payload and index of a shard have the recorded sizes."""
+    try:
+        # Not Path: over 10,000 units it would take longer than the files themselves.
+        payload = os.stat(f"{directory}/{stem}.{record.payload_suffix}").st_size  # noqa: PTH116
+        index = os.stat(f"{directory}/{stem}.idx").st_size  # noqa: PTH116
+    except OSError:
+        return False
+    return (payload, index) == (record.stored_bytes, index_size(record.documents))
+
+
+def lacking_sidecars(directory: Path, stem: str, record: ShardRecord, trainers: Iterable[Trainer]) -> tuple[str, ...]:
+    """Suffixes that the record of a shard lists, or these trainers ask for, and that are not there in their size."""
+    wanted = sidecars_for(trainers, record.tokens)
+    if not wanted and not record.sidecars:
+        return ()
+    return tuple(
+        suffix
+        for suffix in sorted({*wanted, *record.sidecars})
+        if suffix not in record.sidecars or not _has_sidecar(f"{directory}/{stem}.{suffix}", suffix, record)
+    )
+
+
+def _has_sidecar(path: str, suffix: str, record: ShardRecord) -> bool:
+    try:
+        size = os.stat(path).st_size  # noqa: PTH116  as above
+    except OSError:
+        return False
+    if suffix in ALIASES:
+        return size == record.payload_bytes
+    return size == 8 * record.documents if suffix == "ds.index" else size > 0
+
+
+def listed_sidecars(directory: Path, stem: str) -> frozenset[str]:
+    """The sidecars that a record lists; where it cannot be read, verify is to say so, and nothing is taken away."""
+    try:
+        return frozenset(read_shard(directory, stem).sidecars)
+    except JobError:
+        return SIDECARS if (directory / f"{stem}.json").exists() else frozenset()
