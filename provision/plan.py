@@ -19,6 +19,17 @@ from shard.options import Options
 PLAN_VERSION = 1
 
 
+class ExportWanted(Record, frozen=True, kw_only=True):
+    """Shards in the format of a trainer, on every host."""
+
+    format: str
+    to: str
+    """Directory to make, on each host; `~` is its home."""
+    context_length: int | None = None
+    shard_tokens: int | None = None
+    name: str = "shardfleet"
+
+
 class Policy(Record, frozen=True, kw_only=True):
     """What the launcher does about hosts while a run is on."""
 
@@ -31,6 +42,8 @@ class Policy(Record, frozen=True, kw_only=True):
     """Whether hosts work without a launcher."""
     gather_holdout: str | None = None
     """Directory on the launcher to which the holdout of all hosts is brought at the end."""
+    export: ExportWanted | None = None
+    """What every host writes of its shards when the run is complete."""
 
     @property
     def keeps_hosts(self) -> bool:

@@ -24,6 +24,7 @@ from provision.survey import Surveys, survey_hosts
 from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
 from shard.disk import write_atomic
 from shard.errors import JobError
+from shard.export.options import require_exportable
 from shard.frozen import canonical_json
 from shard.job import Holdout
 from shard.options import Options
@@ -84,6 +85,9 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
     check_directory("--output-dir", request.output_dir)
     check_directory("--holdout-dir", request.holdout_dir)
     tokenizer = fetch_tokenizer(request.tokenizer, eod=request.eod)
+    if (export := request.policy.export) is not None:
+        check_directory("--to", export.to)
+        require_exportable(export.format, tokenizer.spec, export.context_length)
     say(f"listing {request.dataset.name}…")
     catalog = list_dataset(request.dataset)
     try:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -140,6 +141,30 @@ def verify(job_directory: Path) -> None:
     report = verify_job(_read_job(job_directory))
     _print(report)
     sys.exit(0 if report.ok else VerificationError.exit_code)
+
+
+@cli.command("export")
+@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "format_name", required=True)
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path))
+@click.option("--context-length", type=int)
+@click.option("--shard-tokens", type=int)
+@click.option("--name", default="shardfleet")
+def export_command(
+    directories: tuple[Path, ...],
+    format_name: str,
+    target: Path,
+    context_length: int | None,
+    shard_tokens: int | None,
+    name: str,
+) -> None:
+    """Write directories of shards in the format of a trainer, unless that is there; print what it holds as JSON."""
+    # Here: it loads Arrow and the formats, which would keep every other command waiting.
+    from shard.export.options import ExportOptions
+    from shard.host.exports import export_here
+
+    done = export_here(directories, format_name, target, ExportOptions(context_length, shard_tokens, name))
+    _print({**asdict(done), "target": str(done.target)})
 
 
 def _read_job(job_directory: Path) -> Job:

@@ -91,7 +91,6 @@ def _require_fit(sources: Sequence[Stored]) -> None:
 
 def _join(sources: Sequence[Stored], place: Path, final: Path) -> Joined:
     record = _record(sources)
-    place.mkdir(parents=True)
     copied = 0
     for source, name, first in zip(sources, _names(sources), _firsts(sources), strict=True):
         for shard in source.shards:

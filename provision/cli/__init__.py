@@ -8,11 +8,12 @@ import stamina.instrumentation
 
 from provision import __version__
 from provision.cli.directories import concat, import_command
+from provision.cli.export import export
 from provision.cli.gather import gather
 from provision.cli.inspect import abort, attach, status, verify
 from provision.cli.provision import provision
 from provision.cli.runs import launch, plan, script
-from provision.cli.shards import cat, export, inspect_command
+from provision.cli.shards import cat, inspect_command
 from provision.cli.tools import hosts, hub
 from provision.errors import ProvisionError
 from shard.errors import ShardError

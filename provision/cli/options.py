@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from provision.catalog.types import DatasetSpec
+from provision.cli.exportoptions import EXPORT_NAMES, EXPORT_OPTIONS, export_wanted
 from provision.cli.hostsfile import hosts_option, slots_option
 from provision.cli.values import Rate, Seconds, Size
 from provision.plan import Policy
@@ -183,6 +184,7 @@ _OPTIONS = (
         metavar="DIR",
         help="Bring the holdout of all hosts to DIR on this machine when the run is complete.",
     ),
+    *EXPORT_OPTIONS,
     click.option(
         "--skip-unready",
         is_flag=True,
@@ -255,6 +257,7 @@ _NAMES = (
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
     *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
     *("detached", "on_host_failure", "rebalance", "lost_seconds", "gather_holdout"),
+    *EXPORT_NAMES,
     *("skip_unready", "skip_space_check", "lost", "ssh_config", "remote_python", "run_dir", "overwrite"),
 )
 
@@ -303,6 +306,7 @@ def _request(
             rebalance=rebalance,
             lost_seconds=lost_seconds,
             gather_holdout=None if gather_holdout is None else str(gather_holdout.expanduser().absolute()),
+            export=export_wanted(**{name: others.pop(name) for name in EXPORT_NAMES}),
         ),
         **others,
     )

@@ -185,7 +185,7 @@ def test_megatron_ids_of_any_width(dtype: str, code: int, tmp_path: Path) -> Non
     """Ids are narrowed to what the vocabulary needs; a document may have several sequences."""
     megatron_files(tmp_path / "text", DOCUMENTS, dtype, code, sequences=[2, 1, 1, 3])
     for given in ("text", "text.bin", "text.idx"):
-        train, holdout = taken(tmp_path / given, "megatron", tmp_path / given.replace(".", "-"))
+        train, holdout = taken(tmp_path / given, "megatron", tmp_path / f"from-{given}")
         assert written(train) == DOCUMENTS and written(holdout) == []
         assert read_index(train / "000000.idx").dtype == "uint16"
 
