@@ -81,6 +81,8 @@ class Plan(Record, frozen=True, kw_only=True):
     run_id: str
     fingerprint: str
     identity: Identity
+    earlier: tuple[Identity, ...] = ()
+    """What the directories hold already, oldest first, where this run appends to them."""
     dataset: Dataset
     tokenizer: TokenizerSpec
     holdout: Holdout
@@ -95,6 +97,14 @@ class Plan(Record, frozen=True, kw_only=True):
     local_python: str
     """Interpreter on this machine."""
     overwrite: bool = False
+
+    def has(self, ordinal: int) -> bool:
+        """Whether a unit is one of this run's; others were there before it."""
+        return self.identity.first_unit <= ordinal < self.identity.units
+
+    def unit(self, ordinal: int) -> Unit:
+        """A unit of this run."""
+        return self.units[ordinal - self.identity.first_unit]
 
     @property
     def world_size(self) -> int:
@@ -118,8 +128,8 @@ class Plan(Record, frozen=True, kw_only=True):
         return self.local_python if host.host.is_local else self.remote_python
 
 
-def units_of(files: Sequence[SourceFile], unit_bytes: int) -> tuple[Unit, ...]:
-    """Cut files into units, in dataset order.
+def units_of(files: Sequence[SourceFile], unit_bytes: int, first: int = 0) -> tuple[Unit, ...]:
+    """Cut files into units, in dataset order, numbered from `first` on.
 
     A file of at most `unit_bytes` is one unit; a larger one becomes the fewest equal byte ranges of at most that size.
     Hosts and ranks play no part, so the same dataset gives the same shards on any cluster.
@@ -132,7 +142,7 @@ def units_of(files: Sequence[SourceFile], unit_bytes: int) -> tuple[Unit, ...]:
         for part in range(parts):
             units.append(
                 Unit(
-                    ordinal=len(units),
+                    ordinal=first + len(units),
                     path=file.path,
                     size=file.size,
                     content_id=file.content_id,
@@ -184,16 +194,22 @@ def make_plan(
     remote_python: str,
     local_python: str,
     overwrite: bool,
+    earlier: tuple[Identity, ...] = (),
 ) -> Plan:
-    """Everything but who does what: `assigned` adds that."""
-    units = units_of(files, unit_bytes)
-    identity = identity_of(dataset, tokenizer, holdout, units)
+    """Everything but who does what: `assigned` adds that.
+
+    `earlier` is what the directories hold, where the files are to be appended to that.
+    """
+    base = earlier[-1] if earlier else None
+    units = units_of(files, unit_bytes, 0 if base is None else base.units)
+    identity = identity_of(dataset, tokenizer, holdout, units, base)
     first_ranks = [sum(host.ranks for host in hosts[:index]) for index in range(len(hosts))]
     return Plan(
         version=PLAN_VERSION,
         run_id=run_id_of(dataset, identity.fingerprint, output_dir, holdout_dir),
         fingerprint=identity.fingerprint,
         identity=identity,
+        earlier=earlier,
         dataset=dataset,
         tokenizer=tokenizer,
         holdout=holdout,
@@ -254,9 +270,9 @@ def job_of(plan: Plan, host: HostPlan, *, discard: Iterable[int] = ()) -> Job:
         tokenizer=plan.tokenizer,
         holdout=plan.holdout,
         identity=plan.identity,
+        earlier=plan.earlier,
         options=options,
-        # A unit's ordinal is its place in the plan.
-        units=tuple(plan.units[ordinal] for ordinal in host.units),
+        units=tuple(plan.unit(ordinal) for ordinal in host.units),
         discard=tuple(sorted({*host.discard, *discard} - {*host.units})),
         overwrite=plan.overwrite,
     )

@@ -11,6 +11,7 @@ import msgspec
 from shard.errors import ShardError, VerificationError
 from shard.frozen import read_record
 from shard.host.commits import commits_of, discard_units
+from shard.host.contents import contents_of
 from shard.host.detach import start_detached
 from shard.host.follow import follow, follow_once
 from shard.host.requests import ask
@@ -115,6 +116,14 @@ def survey_command(output_dir: Path, holdout_dir: Path) -> None:
 
         answer = ask_hub(msgspec.json.decode(question, type=HubQuestion))
     _print(survey(output_dir, holdout_dir, answer, began=began))
+
+
+@cli.command("contents")
+@click.option("--output-dir", type=click.Path(path_type=Path), required=True)
+@click.option("--holdout-dir", type=click.Path(path_type=Path), required=True)
+def contents_command(output_dir: Path, holdout_dir: Path) -> None:
+    """Print which units of which source files a pair of directories holds, as JSON."""
+    _print(contents_of(output_dir, holdout_dir))
 
 
 @cli.command()

@@ -145,8 +145,11 @@ class Holdout(Record, frozen=True, kw_only=True):
         return int(Fraction(repr(self.rate)) * (1 << 64))
 
 
-class Identity(Record, frozen=True, kw_only=True):
-    """Everything that decides output bytes, and nothing else. Its hash is the fingerprint."""
+class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything that decides output bytes, and nothing else. Its hash is the fingerprint.
+
+    What has been appended to directories has an identity of its own, over the new units, that names the one before it.
+    """
 
     format: str
     version: int
@@ -159,7 +162,12 @@ class Identity(Record, frozen=True, kw_only=True):
     holdout_rate: float
     holdout_seed: int
     units: int
+    """Past the last ordinal."""
     units_sha256: str
+    first_unit: int = 0
+    """The first ordinal; those before it are of earlier identities."""
+    base: str | None = None
+    """Fingerprint of the identity before it."""
 
     @property
     def fingerprint(self) -> str:
@@ -192,6 +200,8 @@ class Job(Record, frozen=True, kw_only=True):
     tokenizer: TokenizerSpec
     holdout: Holdout
     identity: Identity
+    earlier: tuple[Identity, ...] = ()
+    """What the directories hold already, oldest first, where this run appends to them."""
     options: Options
     units: tuple[Unit, ...]
     discard: tuple[int, ...] = ()
@@ -216,12 +226,16 @@ class Job(Record, frozen=True, kw_only=True):
             max(ordinals, default=-1) < self.identity.units,
             f"unit {max(ordinals, default=-1)} of {self.identity.units}",
         )
+        first = self.identity.first_unit
+        require(min(ordinals, default=first) >= first, f"unit {min(ordinals, default=0)} is before the first, {first}")
         require(
             all(0 <= ordinal < self.identity.units for ordinal in self.discard),
             f"a unit to discard is none of {self.identity.units}",
         )
+        broken = broken_link((*self.earlier, self.identity))
+        require(broken is None, f"earlier: {broken}")
         known = identity_of(self.dataset, self.tokenizer, self.holdout, ())
-        rest = {"units": self.identity.units, "units_sha256": self.identity.units_sha256}
+        rest = {name: getattr(self.identity, name) for name in ("units", "units_sha256", "first_unit", "base")}
         differing = msgspec.structs.replace(known, **rest).differing(self.identity)
         require(not differing, f"the identity is that of another job: {'; '.join(differing)}")
 
@@ -230,8 +244,14 @@ class Job(Record, frozen=True, kw_only=True):
         return self.identity.fingerprint
 
 
-def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, units: Sequence[Unit]) -> Identity:
-    """What decides the output bytes of these options over these units.
+def identity_of(
+    dataset: Dataset,
+    tokenizer: TokenizerSpec,
+    holdout: Holdout,
+    units: Sequence[Unit],
+    base: Identity | None = None,
+) -> Identity:
+    """What decides the output bytes of these options over these units, which come behind those of `base`.
 
     Names are left out on purpose: a mirror, a local copy or another commit with the same files gives the same bytes.
     """
@@ -246,9 +266,30 @@ def identity_of(dataset: Dataset, tokenizer: TokenizerSpec, holdout: Holdout, un
         text_column=dataset.text_column,
         holdout_rate=holdout.rate,
         holdout_seed=holdout.seed,
-        units=len(units),
+        units=(0 if base is None else base.units) + len(units),
         units_sha256=hashlib.sha256(canonical_json(list(units))).hexdigest(),
+        first_unit=0 if base is None else base.units,
+        base=None if base is None else base.fingerprint,
     )
+
+
+def broken_link(chain: Sequence[Identity]) -> str | None:
+    """Why identities, oldest first, do not follow each other, each naming the one before; None when they do."""
+    before: Identity | None = None
+    for identity in chain:
+        first, base = (0, None) if before is None else (before.units, before.fingerprint)
+        if (identity.first_unit, identity.base) != (first, base) or identity.units < first:
+            return (
+                f"units {identity.first_unit} to {identity.units} of base {identity.base}, where {first} and {base} "
+                "come next"
+            )
+        before = identity
+    return None
+
+
+def identity_at(chain: Sequence[Identity], ordinal: int) -> Identity | None:
+    """The identity to which a unit belongs."""
+    return next((one for one in chain if one.first_unit <= ordinal < one.units), None)
 
 
 def _require_directory(field: str, path: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shard.errors import JobError, VerificationError
 from shard.formats.megatron import read_index
 from shard.formats.payload import DTYPES, Payload
-from shard.records import DirectoryRecord, ShardRecord, read_directory, read_shard
+from shard.records import DirectoryRecord, ShardRecord, belongs, read_directory, read_shard
 
 BLOCK_BYTES = 8 << 20
 """Of payload, at about which a block ends; a longer document is a block by itself."""
@@ -105,7 +105,7 @@ def open_stored(directory: Path) -> Stored:
     shards = []
     for stem in stems:
         found = read_shard(directory, stem)
-        if (found.fingerprint, found.split, f"{found.unit:06d}") != (record.fingerprint, record.split, stem):
+        if (found.split, f"{found.unit:06d}") != (record.split, stem) or not belongs(found, record.chain):
             raise VerificationError(
                 f"{directory / stem}.json: unit {found.unit}, {found.split}, fingerprint {found.fingerprint[:12]}: "
                 f"it does not belong into this directory ({record.split}, {record.fingerprint[:12]})"

@@ -21,6 +21,7 @@ SHARED = {
     "shard.verify.report": "*",
     # What hosts answer, and are asked.
     "shard.host.commits": {"Commit", "Commits"},
+    "shard.host.contents": {"Contents", "UnitThere"},
     "shard.host.follow": {"Standing"},
     "shard.host.requests": {"AnyRequest", "Release", "Take", "decode_answer", "encode_request"},
     "shard.host.survey": {"HubQuestion", "Survey"},

@@ -7,6 +7,7 @@ import click
 import stamina.instrumentation
 
 from provision import __version__
+from provision.cli.append import append
 from provision.cli.directories import concat, import_command
 from provision.cli.export import export
 from provision.cli.gather import gather
@@ -25,7 +26,7 @@ def cli() -> None:
     """Gets a pretraining dataset onto a cluster: streamed, tokenized, sharded, verified."""
 
 
-for command in (provision, plan, script, launch, status, attach, abort, verify, gather):
+for command in (provision, plan, script, launch, append, status, attach, abort, verify, gather):
     cli.add_command(command)
 for command in (inspect_command, cat, export, import_command, concat, hosts, hub):
     cli.add_command(command)

@@ -242,7 +242,7 @@ def run_options(command: F) -> F:
 
     @wraps(command)
     def wrapped(*args: Any, **values: Any) -> Any:
-        taken = {option: values.pop(option) for option in _NAMES}
+        taken = {option: values.pop(option, _ABSENT.get(option)) for option in _NAMES}
         return command(*args, request=_request(**taken), **values)
 
     decorated: Any = wrapped
@@ -252,6 +252,8 @@ def run_options(command: F) -> F:
     return result
 
 
+_ABSENT = {"output_dir": "", "overwrite": False}
+"""For commands that have not got these options: they say themselves."""
 _NAMES = (
     *("hosts_file", "default_slots", "dataset", "revision", "config", "include", "text_column", "tokenizer", "eod"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
