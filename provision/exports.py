@@ -17,9 +17,12 @@ from provision.plan import ExportWanted, Plan
 from provision.remote import ask_worker
 from provision.rundir import RunDirectory
 from shard.frozen import canonical_json
+from shard.host.exporting import Exporting
 
 _TIMEOUT_SECONDS = 7 * 24 * 3600.0
 _STOP_SECONDS = 60.0
+_LOOK_SECONDS = 20.0
+"""Between two looks at how far hosts are: each takes a connection to each of them."""
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,20 +59,35 @@ class Exports:
     """One export on many hosts, and how it is stopped."""
 
     def __init__(
-        self, shares: Sequence[HostShards], config: Path, wanted: ExportWanted, tell: Callable[[str], None], mark: str
+        self,
+        shares: Sequence[HostShards],
+        config: Path,
+        wanted: ExportWanted,
+        tell: Callable[[str], None],
+        mark: str,
+        *,
+        look_seconds: float = _LOOK_SECONDS,
     ) -> None:
-        """`tell` is called with a line when a host is done; `mark` is the run whose processes the exports count as."""
+        """`tell` is called with a line when a host is done, and with how far others are every `look_seconds`; `mark` is
+        the run whose processes the exports count as."""
+        self._look_seconds = look_seconds
         self._shares = {share.host.name: share for share in shares}
         self._config = config
         self._wanted = wanted
         self._tell = tell
         self._mark = mark
         self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._at_work: set[str] = set()
 
     def run(self) -> Mapping[str, Exported | str]:
         """What each host has made, or why not, naming the host."""
         hosts = [share.host for share in self._shares.values()]
-        outcomes = on_all(hosts, self._config, self._export, workers=max(1, len(hosts)))
+        threading.Thread(target=self._look, daemon=True).start()
+        try:
+            outcomes = on_all(hosts, self._config, self._export, workers=max(1, len(hosts)))
+        finally:
+            self._ended.set()
         return {
             host.name: str(outcome) if isinstance(outcome, ProvisionError) else outcome
             for host, outcome in outcomes.items()
@@ -92,6 +110,7 @@ class Exports:
         if self._stopping.is_set():
             raise RemoteError(f"{name}: not begun")
         share, wanted = self._shares[name], self._wanted
+        self._at_work.add(name)
         options = {"--context-length": wanted.context_length, "--shard-tokens": wanted.shard_tokens}
         words = [word for option, value in options.items() if value is not None for word in (option, str(value))]
         try:
@@ -109,8 +128,29 @@ class Exports:
         except RemoteError as error:
             self._tell(str(error))
             raise
+        finally:
+            self._at_work.discard(name)
         self._tell(f"{name}: {done.said(wanted)}")
         return done
+
+    def _look(self) -> None:
+        """Tell now and then how far hosts are that have not ended."""
+        while not self._ended.wait(self._look_seconds):
+            at_work = [self._shares[name].host for name in sorted(self._at_work)]
+            outcomes = on_all(at_work, self._config, self._progress)
+            for host, outcome in outcomes.items():
+                # Who cannot be asked now is heard of when its export ends.
+                if isinstance(outcome, Exporting) and host.name in self._at_work:
+                    written, shards = outcome.written / 1e6, outcome.shards / 1e6
+                    self._tell(f"{host.name}: {written:,.0f} MB written, from {shards:,.0f} MB of shards")
+
+    def _progress(self, channel: Channel) -> Exporting:
+        share = self._shares[channel.host.name]
+        verb = ("exporting", *share.directories, "--to", self._wanted.to)
+        try:
+            return msgspec.json.decode(ask_worker(channel, share.python, *verb, timeout=_STOP_SECONDS), type=Exporting)
+        except msgspec.DecodeError as error:
+            raise RemoteError(f"{channel.host.name}: its answer cannot be read: {error}") from error
 
     def _stop(self, channel: Channel) -> RemoteError | None:
         name = channel.host.name

@@ -13,6 +13,7 @@ from shard.frozen import read_record
 from shard.host.commits import commits_of, discard_units
 from shard.host.contents import contents_of
 from shard.host.detach import start_detached
+from shard.host.exporting import exporting
 from shard.host.follow import follow, follow_once
 from shard.host.requests import ask
 from shard.host.stopping import left_of, stop
@@ -174,6 +175,14 @@ def export_command(
 
     done = export_here(directories, format_name, target, ExportOptions(context_length, shard_tokens, name))
     _print({**asdict(done), "target": str(done.target)})
+
+
+@cli.command("exporting")
+@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path))
+def exporting_command(directories: tuple[Path, ...], target: Path) -> None:
+    """Print how far an export is, as JSON."""
+    _print(exporting(directories, target))
 
 
 def _read_job(job_directory: Path) -> Job:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from shard.frozen import Record, read_sealed
-from shard.job import FORMAT, FORMAT_VERSION, Identity, Job, Unit, identity_at
+from shard.identity import Identity, identity_at
+from shard.job import FORMAT, FORMAT_VERSION, Job, Unit
 
 Split = Literal["train", "holdout"]
 SPLITS: tuple[Split, Split] = ("train", "holdout")

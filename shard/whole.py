@@ -55,6 +55,15 @@ def appearing(finals: Mapping[Split, Path]) -> Iterator[dict[Split, Path]]:
                 shutil.rmtree(directory, ignore_errors=True)
 
 
+def left_unfinished(final: Path) -> list[Path]:
+    """Directories that are being written for this name, or were."""
+    pattern = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.tmp")
+    try:
+        return [path for path in final.parent.iterdir() if pattern.fullmatch(path.name)]
+    except FileNotFoundError:
+        return []
+
+
 def make_last(root: Path) -> None:
     """Put all below a directory on the disk: files first, then the directories that name them, the root last."""
     for path in sorted(root.rglob("*"), reverse=True):
@@ -79,10 +88,7 @@ def _locked(directory: Path) -> int:
 
 def _remove_left_over(final: Path) -> None:
     """Remove unfinished directories of this name at which nobody is at work any more."""
-    pattern = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.tmp")
-    for path in final.parent.iterdir():
-        if not pattern.fullmatch(path.name):
-            continue
+    for path in left_unfinished(final):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:

@@ -22,6 +22,7 @@ SHARED = {
     # What hosts answer, and are asked.
     "shard.host.commits": {"Commit", "Commits"},
     "shard.host.contents": {"Contents", "UnitThere"},
+    "shard.host.exporting": {"Exporting"},
     "shard.host.follow": {"Standing"},
     "shard.host.requests": {"AnyRequest", "Release", "Take", "decode_answer", "encode_request"},
     "shard.host.survey": {"HubQuestion", "Survey"},

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shard.frozen import canonical_json
-from shard.job import Identity, Unit, identity_at
+from shard.identity import Identity, identity_at
+from shard.job import Unit
 from shard.progress import ranges_of
 from shard.records import SPLITS, Split
 from shard.verify.report import Coverage, DirectoryReport, Finding, Report, UnitFacts

@@ -13,7 +13,8 @@ import msgspec
 from shard.errors import JobError
 from shard.formats.payload import DTYPES
 from shard.frozen import canonical_json, unsealed
-from shard.job import FORMAT, FORMAT_VERSION, Identity, broken_link, identity_at
+from shard.identity import Identity, broken_link, identity_at
+from shard.job import FORMAT, FORMAT_VERSION
 from shard.manifest import MANIFEST_FILE, Manifest
 from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split, place_of
 from shard.verify.report import DirectoryReport, Finding, UnitFacts

@@ -12,7 +12,8 @@ from shard.errors import FingerprintError, JobError, VerificationError
 from shard.frozen import sealed_json
 from shard.host.commits import commits_of
 from shard.host.contents import contents_of
-from shard.job import Holdout, Identity, Job, Unit, broken_link, identity_at, identity_of
+from shard.identity import Identity, broken_link, identity_at
+from shard.job import Holdout, Job, Unit, identity_of
 from shard.records import DIRECTORY_FILE, read_directory, read_shard
 from shard.store import committed, open_store
 from shard.stored import open_stored
