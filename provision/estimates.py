@@ -39,7 +39,7 @@ def disk_needed(plan: Plan, source_bytes: int) -> int:
 
 def room_needed(plan: Plan, host: HostPlan, done: Collection[int]) -> Room:
     """What a host still has to write; units in `done` are committed."""
-    pending = [plan.units[ordinal] for ordinal in host.units if ordinal not in done]
+    pending = [plan.unit(ordinal) for ordinal in host.units if ordinal not in done]
     shards = disk_needed(plan, sum(unit.bytes for unit in pending))
     held_out = int(shards * plan.holdout.rate)
     downloads = plan.dataset.kind == "hub" and plan.options.fetch == "download"

@@ -44,7 +44,7 @@ def summary(
         f"{totals.dropped:,} rows dropped"
     ]
     for ordinal, (host, reason) in sorted(state.quarantined.items()):
-        lines.append(f"given up: unit {ordinal} ({state.plan.units[ordinal].path}) on {host}: {reason}")
+        lines.append(f"given up: unit {ordinal} ({state.plan.unit(ordinal).path}) on {host}: {reason}")
     lines += [f"{host.name}: {host.phase}{_because(host.reason)}" for host in state.unfinished()]
     for name, commands in answers.left.items():
         lines.append(f"{name}: still running: {'; '.join(commands)}")

@@ -22,7 +22,7 @@ from shard.stored import Stored, StoredShard, open_stored
 from shard.whole import appearing, make_last
 
 _SUFFIXES = (".bin", ".idx")
-_MAY_DIFFER = frozenset({"text_column", "units", "units_sha256"})
+_MAY_DIFFER = frozenset({"text_column", "units", "units_sha256", "first_unit", "base"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,12 @@ def _require_fit(sources: Sequence[Stored]) -> None:
 
 def _join(sources: Sequence[Stored], place: Path, final: Path) -> Joined:
     record = _record(sources)
-    place.mkdir(parents=True)
     copied = 0
     for source, name, first in zip(sources, _names(sources), _firsts(sources), strict=True):
         for shard in source.shards:
-            copied += _take(shard, place, first, name, record.fingerprint)
+            # What was appended may have files of the same names.
+            own = name if not source.record.earlier else f"{name}@{shard.record.fingerprint[:12]}"
+            copied += _take(shard, place, first, own, record.fingerprint)
     write_atomic(place / DIRECTORY_FILE, sealed_json(record))
     make_last(place)
     return Joined(
@@ -121,6 +122,8 @@ def _record(sources: Sequence[Stored]) -> DirectoryRecord:
         text_column=columns,
         units=sum(record.identity.units for record in records),
         units_sha256=hashlib.sha256(canonical_json(fingerprints)).hexdigest(),
+        first_unit=0,
+        base=None,
     )
     return replace(
         records[0],
@@ -131,6 +134,7 @@ def _record(sources: Sequence[Stored]) -> DirectoryRecord:
             text_column=columns,
         ),
         identity=identity,
+        earlier=(),
     )
 
 
