@@ -33,9 +33,9 @@ class Case:
 CASES = [
     Case("whole", [facts(0, 0, 40), facts(1, 40, 70), facts(2, 70, 100)], None),
     Case("one line over a part", [facts(0, 0, 80), facts(1, 30, 30, rows=0), facts(2, 80, 100)], None),
-    Case("the last part is within a line", [facts(0, 0, 100), facts(1, 30, 30, rows=0), facts(2, 60, 60, rows=0)], None),
+    Case("last part within a line", [facts(0, 0, 100), facts(1, 30, 30, rows=0), facts(2, 60, 60, rows=0)], None),
     Case("gap", [facts(0, 0, 40), facts(1, 45, 70), facts(2, 70, 100)], "begins at byte 45 of a.jsonl, where byte 40"),
-    Case("overlap", [facts(0, 0, 40), facts(1, 35, 70), facts(2, 70, 100)], "begins at byte 35 of a.jsonl, where byte 40"),
+    Case("overlap", [facts(0, 0, 40), facts(1, 35, 70), facts(2, 70, 100)], "begins at byte 35 of a.jsonl, where"),
     Case("gap behind an empty part", [facts(0, 0, 80), facts(1, 30, 30), facts(2, 81, 100)], "where byte 80 was next"),
     Case("no beginning", [facts(0, 10, 40), facts(1, 40, 70), facts(2, 70, 100)], "begins at byte 10"),
     Case("empty beginning", [facts(0, 0, 0), facts(1, 40, 70), facts(2, 70, 100)], "begins at byte 40"),
