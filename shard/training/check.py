@@ -14,7 +14,7 @@ from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.load import load_tokenizer
 from shard.tokenizer.spm import SentencePieceReference
-from shard.training.recipe import SPACE, UNK, Json, has
+from shard.training.recipe import SPACE, UNK, Json, has, objects
 
 _SHOWN = 60
 
@@ -59,10 +59,13 @@ def check_model(directory: Path, data: bytes, held_out: Sequence[str]) -> None:
 def _equal(whole: tokenizers.Tokenizer, config: Json) -> Callable[[str, str], bool]:
     """Whether (what came back, the text) are one text to this tokenizer."""
     normalize: Callable[[str], str] = whole.normalizer.normalize_str if whole.normalizer is not None else str
+    # These set a space before a text, but only where there is none.
+    prefixed = any(
+        part.get("type") == "Metaspace" or part.get("add_prefix_space") for part in objects(config["pre_tokenizer"])
+    )
+    strip = " " if prefixed else ""
     if has(config["decoder"], "ByteLevel"):
-        return lambda came_back, text: normalize(came_back) == normalize(text)
-    # Metaspace sets a space before a text only where there is none.
-    strip = " " if has(config["pre_tokenizer"], "Metaspace") else ""
+        return lambda came_back, text: normalize(came_back).lstrip(strip) == normalize(text).lstrip(strip)
 
     def equal(came_back: str, text: str) -> bool:
         # A text may say ▁ itself, and gets back a space; none that was a space may come back as ▁.

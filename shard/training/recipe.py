@@ -154,12 +154,12 @@ def with_ids(post_processor: Json | None, specials: Mapping[str, int], *, where:
 
 def has(part: object, kind: str) -> bool:
     """Whether a part of a configuration is of this type, or holds one that is."""
-    return any(inner.get("type") == kind for inner in _objects(part))
+    return any(inner.get("type") == kind for inner in objects(part))
 
 
-def _objects(part: object) -> Iterator[Json]:
+def objects(part: object) -> Iterator[Json]:
     """All objects within a part of a configuration, itself first."""
     if isinstance(part, dict):
         yield cast("Json", part)
     for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from _objects(inner)
+        yield from objects(inner)
