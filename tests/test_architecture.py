@@ -61,7 +61,7 @@ SHARED = {
     "shard.verify.stores": {"verify"},
     # Training of tokenizers, on this machine as well.
     "shard.training.recipe": {"USUAL", "Kind", "Recipe", "after"},
-    "shard.training.run": {"Order", "train_tokenizer"},
+    "shard.training.run": {"Order", "Trained", "train_tokenizer"},
 }
 """Module of shard → names that the launcher may import from it. None of them runs a worker."""
 
