@@ -54,7 +54,7 @@ FORMATS: dict[str, tuple[Reader, ...]] = {
     ),
     "compressed": (
         Reader("frames", "our frames, windows in order", "every token", expect.windows_of_files, plain=True),
-        Reader("anywhere", "our frames, random documents", "every token", expect.documents_anywhere, plain=True),
+        Reader("anywhere", "our frames, random documents", "2,000 documents", expect.documents_anywhere, plain=True),
     ),
     "megatron": (
         Reader(
