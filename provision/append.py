@@ -99,7 +99,7 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
         files = _new_files(held, catalog, latest.first_unit)
         units = units_of(files, unit_bytes, latest.first_unit)
         there = {unit.unit for unit in held.units}
-        if identity_of(catalog.dataset, tokenizer, holdout, units, before[-1]) == latest:
+        if identity_of(catalog.dataset, tokenizer, holdout, units, base=before[-1]) == latest:
             _require_complete(held, latest.first_unit)
             if there.issuperset(range(latest.first_unit, latest.units)):
                 raise _nothing(catalog)

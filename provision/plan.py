@@ -202,7 +202,7 @@ def make_plan(
     """
     base = earlier[-1] if earlier else None
     units = units_of(files, unit_bytes, 0 if base is None else base.units)
-    identity = identity_of(dataset, tokenizer, holdout, units, base)
+    identity = identity_of(dataset, tokenizer, holdout, units, base=base)
     first_ranks = [sum(host.ranks for host in hosts[:index]) for index in range(len(hosts))]
     return Plan(
         version=PLAN_VERSION,

@@ -43,7 +43,7 @@ def appending(base: Job, corpus: Path) -> Job:
     """The job that appends a corpus to what another has made."""
     job = make_job(corpus, Path(base.output_dir).parent, holdout=HOLDOUT)
     units = tuple(replace(unit, ordinal=base.identity.units + unit.ordinal) for unit in job.units)
-    identity = identity_of(job.dataset, job.tokenizer, job.holdout, units, base.identity)
+    identity = identity_of(job.dataset, job.tokenizer, job.holdout, units, base=base.identity)
     return replace(job, units=units, identity=identity, earlier=(*base.earlier, base.identity))
 
 
