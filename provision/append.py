@@ -14,7 +14,8 @@ from provision.hosts import Host
 from provision.remote import ask_worker
 from provision.units import GROUPED, units_of
 from shard.host.contents import Contents, UnitThere
-from shard.job import Holdout, Identity, TokenizerSpec, identity_of
+from shard.identity import Identity, unlike
+from shard.job import Holdout, TokenizerSpec, identity_of
 from shard.progress import ranges_of
 from shard.records import DirectoryRecord
 
@@ -99,13 +100,14 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
         files = _new_files(held, catalog, latest.first_unit)
         units = units_of(files, unit_bytes, catalog.dataset.input, latest.first_unit)
         there = {unit.unit for unit in held.units}
-        same = identity_of(catalog.dataset, tokenizer, holdout, units, base=before[-1]) == latest
-        if same and not there.issuperset(range(latest.first_unit, latest.units)):
+        if identity_of(catalog.dataset, tokenizer, holdout, units, base=before[-1]) == latest:
             _require_complete(held, latest.first_unit)
+            if there.issuperset(range(latest.first_unit, latest.units)):
+                raise _nothing(catalog)
             return Added(files, before)
     files = _new_files(held, catalog, chain[-1].units)
     if not files:
-        raise NothingToAppendError(f"nothing to append: all {len(catalog.files)} files are there already")
+        raise _nothing(catalog)
     _require_complete(held, chain[-1].units)
     return Added(files, chain)
 
@@ -123,10 +125,12 @@ def _require_growing(held: Held) -> None:
         )
 
 
+def _nothing(catalog: Catalog) -> NothingToAppendError:
+    return NothingToAppendError(f"nothing to append: all {len(catalog.files)} files are there already")
+
+
 def _require_options(catalog: Catalog, tokenizer: TokenizerSpec, holdout: Holdout, latest: Identity) -> None:
-    units = {name: getattr(latest, name) for name in ("units", "units_sha256", "first_unit", "base")}
-    wanted = msgspec.structs.replace(identity_of(catalog.dataset, tokenizer, holdout, ()), **units)
-    if differing := wanted.differing(latest):
+    if differing := unlike(identity_of(catalog.dataset, tokenizer, holdout, ()), latest):
         raise InputError(f"the directories hold shards made with other options: {'; '.join(differing)}")
 
 

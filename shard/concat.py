@@ -15,14 +15,13 @@ from msgspec.structs import replace
 from shard.disk import write_atomic
 from shard.errors import JobError, VerificationError
 from shard.frozen import canonical_json, sealed_json
-from shard.job import Identity
+from shard.identity import Identity, unlike
 from shard.links import link_or_copy
 from shard.records import DIRECTORY_FILE, SPLITS, DirectoryRecord, SourceFacts, Split
 from shard.stored import Stored, StoredShard, open_stored
 from shard.whole import appearing, make_last
 
 _SUFFIXES = (".bin", ".idx")
-_MAY_DIFFER = frozenset({"text_column", "units", "units_sha256", "first_unit", "base"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +73,7 @@ def _require_fit(sources: Sequence[Stored]) -> None:
     first = sources[0]
     seen: dict[str, Stored] = {}
     for other in sources:
-        differing = [
-            line
-            for line in other.record.identity.differing(first.record.identity)
-            if line.partition(":")[0] not in _MAY_DIFFER
-        ]
-        if differing:
+        if differing := unlike(other.record.identity, first.record.identity):
             raise JobError(f"{other.directory} does not fit {first.directory}: {'; '.join(differing)}")
         twin = seen.setdefault(other.record.fingerprint, other)
         if twin is not other:

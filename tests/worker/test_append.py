@@ -94,8 +94,10 @@ def test_a_chain_holds_together(stores: tuple[Path, list[Job]]) -> None:
     assert [(one.first_unit, one.units) for one in chain] == [(0, 3), (3, 5), (5, 6)]
     assert broken_link(chain) is None
     assert [identity_at(chain, unit) for unit in (0, 2, 3, 5, 6)] == [*chain[:1] * 2, chain[1], chain[2], None]
-    for wrong in (chain[1:], chain[::2], (chain[0], replace(chain[1], first_unit=4))):
+    other = replace(chain[1], eod_id=None)
+    for wrong in (chain[1:], chain[::2], (chain[0], replace(chain[1], first_unit=4)), (chain[0], other)):
         assert broken_link(wrong) is not None
+    assert broken_link((chain[0], replace(chain[1], text_column="content"))) is None
 
 
 def test_a_job_with_a_broken_chain_is_refused(stores: tuple[Path, list[Job]]) -> None:
