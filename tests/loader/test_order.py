@@ -1,5 +1,6 @@
 """Which samples a loader gives, in what order, on which rank: the promises about resuming and world sizes."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,15 @@ def test_a_state_is_small(dataset: TokenDataset) -> None:
     loader = DataLoader(dataset, GLOBAL_BATCH, seed=2**63 - 1)
     loader.advance_to(10**15)
     assert len(repr(loader.state_dict())) < 1000
+
+
+def test_numbers_of_numpy(dataset: TokenDataset) -> None:
+    """Numbers may be numpy's; the state is plain JSON all the same."""
+    loader = DataLoader(dataset, np.int64(24), np.int32(6), dp_world_size=np.int64(2), seed=np.int64(3))  # type: ignore[arg-type]
+    next(iter(loader))
+    plain = DataLoader(dataset, 24, dp_world_size=2, seed=3)
+    plain.load_state_dict(json.loads(json.dumps(loader.state_dict())))
+    assert plain.step == 1
 
 
 def test_every_epoch_and_seed_has_its_order(dataset: TokenDataset) -> None:
