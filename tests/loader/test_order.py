@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shard.errors import LoaderStateError
-from shard.loader import Batch, DataLoader, TokenDataset
+from shard.loader import Batch, BatchOptions, DataLoader, TokenDataset
 from shard.loader.segments import Segments
 from tests.support.stores import write_store
 
@@ -236,6 +236,20 @@ def test_batches_are_their_own(dataset: TokenDataset) -> None:
     loader = DataLoader(dataset, GLOBAL_BATCH)
     kept = list(loader)
     assert [bytes_of(batch) for batch in kept] == [bytes_of(loader.batch_at(batch.step)) for batch in kept]
+
+
+def test_arrays_of_ones_own(dataset: TokenDataset) -> None:
+    """Tokens are read into the arrays that `allocate` makes, such as pinned memory."""
+    made: list[np.ndarray] = []
+
+    def allocate(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        made.append(np.full(shape, -1, dtype))
+        return made[-1]
+
+    batch = DataLoader(dataset, GLOBAL_BATCH, allocate=allocate, options=BatchOptions(dtype="int64")).batch_at(3)
+    assert batch.tokens is made[0]
+    assert np.array_equal(made[0], DataLoader(dataset, GLOBAL_BATCH).batch_at(3).tokens)
+    assert made[0].dtype == np.int64
 
 
 def test_prepared_fields(dataset: TokenDataset) -> None:
