@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from shard.errors import ShardChangedError
+from shard.errors import ShardChangedError, VerificationError
+from shard.formats.frames import Codec
+from shard.framereader import FrameReader
 from shard.stored import StoredShard
 
 CHECK_SECONDS = 1.0
@@ -31,14 +33,14 @@ class PayloadReader(Protocol):
 
 def open_payload(shard: StoredShard) -> PayloadReader:
     """The reader for what the shard's payload is written as. Raises ShardChangedError."""
-    return RawPayload(shard)
+    return RawPayload(shard) if shard.codec is None else FramedPayload(shard, shard.codec)
 
 
 class RawPayload:
     """A `.bin` file: nothing but tokens."""
 
     def __init__(self, shard: StoredShard) -> None:
-        self._file = WatchedFile(shard.payload, shard.record.payload_bytes)
+        self._file = WatchedFile(shard.payload, shard.record.stored_bytes)
         self._itemsize = 2 if shard.dtype == "uint16" else 4
 
     def read(self, start: int, out: NDArray[Any]) -> None:
@@ -66,6 +68,39 @@ class RawPayload:
 
     def close(self) -> None:
         self._file.close()
+
+
+class FramedPayload:
+    """A `.zst` file: frames of tokens, decoded whole. The last one is kept, so ranges are best read in order."""
+
+    def __init__(self, shard: StoredShard, codec: Codec) -> None:
+        self._file = WatchedFile(shard.payload, shard.record.stored_bytes)
+        try:
+            self._frames = FrameReader(shard.payload, codec, shard.record.tokens, cached=1)
+        except VerificationError as error:
+            self._file.close()
+            raise _damaged(error) from error
+
+    def read(self, start: int, out: NDArray[Any]) -> None:
+        try:
+            out[:] = self._frames.read_tokens(start, start + len(out))
+        except VerificationError as error:
+            raise _damaged(error) from error
+
+    def will_need(self, start: int, count: int) -> None:
+        first, last = self._frames.stored_range(start, start + count)
+        os.posix_fadvise(self._file.descriptor, first, last - first, os.POSIX_FADV_WILLNEED)
+
+    def check(self) -> None:
+        self._file.check()
+
+    def close(self) -> None:
+        self._frames.close()
+        self._file.close()
+
+
+def _damaged(error: VerificationError) -> ShardChangedError:
+    return ShardChangedError(f"{error}; run 'shardfleet verify', write it again, and resume")
 
 
 class WatchedFile:
