@@ -19,7 +19,7 @@ from shard.errors import DiskFullError, JobError, ShardError
 from shard.frozen import sealed_json, unsealed
 from shard.host.commits import Commit
 from shard.links import alias
-from shard.records import DIRECTORY_FILE, ShardRecord, directory_record, place_of, read_directory, read_shard
+from shard.records import DIRECTORY_FILE, ShardRecord, belongs, directory_record, place_of, read_directory, read_shard
 from shard.trainers import ALIASES
 
 _SHARD_FILE = re.compile(r"\d{6,}\..*")
@@ -105,11 +105,14 @@ def _open(directory: Path, plan: Plan, gathered: Gathered) -> None:
             raise InputError(f"{directory}: is a directory of {owner} itself; gather the holdout into another")
         if (directory / DIRECTORY_FILE).exists():
             found = read_directory(directory)
-            if (found.fingerprint, found.split) != (wanted.fingerprint, wanted.split):
+            before = found.chain == wanted.chain[: len(found.chain)]
+            if found.split != wanted.split or not (before or found.fingerprint == wanted.fingerprint):
                 raise InputError(
                     f"{directory}: holds {found.split} shards of fingerprint {found.fingerprint[:12]}, this run's is "
                     f"{wanted.fingerprint[:12]}; gather the holdout into another directory"
                 )
+            if found.fingerprint != wanted.fingerprint:
+                write_atomic(directory / DIRECTORY_FILE, sealed_json(wanted))
             return
         if stray := next((path for path in directory.iterdir() if _SHARD_FILE.fullmatch(path.name)), None):
             raise InputError(f"{directory}: holds {stray.name} but no {DIRECTORY_FILE}; gather into another directory")
@@ -185,12 +188,12 @@ def _is_here(directory: Path, commit: Commit, plan: Plan, *, hashed: bool) -> bo
 
 
 def _agree(record: ShardRecord, commit: Commit, plan: Plan) -> bool:
-    return (record.unit, record.split, record.fingerprint, record.payload_sha256, record.index_sha256) == (
-        *(commit.counts.unit, "holdout", plan.fingerprint),
-        *(commit.holdout_payload_sha256, commit.holdout_index_sha256),
-    ) and (record.sidecars, record.compressed.sha256 if record.compressed is not None else "") == (
-        commit.holdout_sidecars,
-        commit.holdout_compressed_sha256,
+    return belongs(record, (*plan.earlier, plan.identity)) and (
+        *(record.unit, record.split, record.payload_sha256, record.index_sha256, record.sidecars),
+        record.compressed.sha256 if record.compressed is not None else "",
+    ) == (
+        *(commit.counts.unit, "holdout", commit.holdout_payload_sha256, commit.holdout_index_sha256),
+        *(commit.holdout_sidecars, commit.holdout_compressed_sha256),
     )
 
 

@@ -72,7 +72,8 @@ def _shards(plan: Plan, host: HostPlan, survey: Survey) -> Check:
     what = "shards"
     if survey.problem:
         return Check(what=what, level="failed", shown="no", text=survey.problem)
-    if survey.identity is not None and survey.identity != plan.identity and not plan.overwrite:
+    ours = (*plan.earlier, plan.identity)
+    if survey.identity is not None and survey.identity not in ours and not plan.overwrite:
         differing = "; ".join(plan.identity.differing(survey.identity))
         return Check(
             what=what,
@@ -81,7 +82,7 @@ def _shards(plan: Plan, host: HostPlan, survey: Survey) -> Check:
             text=f"{host.output_dir} holds shards of another run. Differing: {differing}. Choose another --output-dir, "
             "or replace those shards with --overwrite",
         )
-    own = survey.committed if survey.identity == plan.identity else []
+    own = survey.committed if survey.identity in ours else []
     return _ok(what, str(sum(end - start for start, end in own)))
 
 

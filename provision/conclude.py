@@ -2,15 +2,17 @@
 
 import json
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from provision.bring import bring_for_run
+from provision.exports import export_for_run
 from provision.gather import gather, take_in
 from provision.monitor import ClusterState, run_done
 from provision.report import summary
 from provision.rundir import RunDirectory
-from provision.settle import Answers, exit_code
+from provision.settle import Answers, exit_code, stop_hosts
 from provision.shows import print_line
 from shard.manifest import MANIFEST_FILE
 
@@ -19,6 +21,11 @@ def conclude(run: RunDirectory, state: ClusterState, answers: Answers, *, stoppe
     """Say how a run has ended, as text or as the `run_done` object. Returns its exit code."""
     notes: list[str] = []
     complete = False
+
+    def tell(text: str) -> None:
+        if not as_json:
+            print_line(text, sys.stdout)
+
     cut_short = stopped and not state.complete
     if not cut_short:  # who stops a run wants it to end, and starts it again before anybody needs its records
         gathered = gather(run, state.plan, without=answers.silent.keys())
@@ -26,6 +33,13 @@ def conclude(run: RunDirectory, state: ClusterState, answers: Answers, *, stoppe
         brought, told = bring_for_run(run, state.plan, gathered)
         complete = state.complete and gathered.complete and brought
         notes = [*gathered.notes, *told]
+        if complete:
+            exported = export_for_run(run, state.plan, gathered, tell)
+            notes += exported.told
+            if exported.failed:
+                complete = False
+                stopped = stopped or run.stopping.exists()
+                answers = _without_exports(run, state, answers, exported.failed)
     state.lose(answers.quiet)
     reason = run.aborted.read_text().strip() if run.aborted.exists() else ""
     code = exit_code(answers, complete=complete, stopped=stopped, reason=reason)
@@ -40,3 +54,10 @@ def conclude(run: RunDirectory, state: ClusterState, answers: Answers, *, stoppe
         last = capture.get().rstrip("\n")
     print_line(last, sys.stdout)
     return code
+
+
+def _without_exports(run: RunDirectory, state: ClusterState, answers: Answers, failed: Sequence[str]) -> Answers:
+    """What is left on the hosts, once exports whose end nobody has seen are stopped."""
+    again = stop_hosts(run, state.plan, now=False, names=failed)
+    quiet = answers.quiet.difference(failed) | again.quiet
+    return Answers({**answers.left, **again.left}, {**answers.silent, **again.silent}, quiet)

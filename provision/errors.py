@@ -51,3 +51,9 @@ class NotProvenStoppedError(ProvisionError):
     """Hosts that could not be shown to be free of this run's processes."""
 
     exit_code = 3
+
+
+class NothingToAppendError(ProvisionError):
+    """Everything is there already: no failure."""
+
+    exit_code = 0

@@ -4,11 +4,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from provision.plan import HostPlan, Plan
+from shard.inputs import kind_of
 
 TOKENS_PER_SOURCE_BYTE = 0.36
 """FineWeb's snappy Parquet under a 50 k vocabulary; a denser or larger one gives fewer."""
 COMPRESSED_BYTES_PER_TOKEN = 1.35
 """Of web text at the fastest level; the default level takes 0.07 less."""
+_TEXT_PER_PARQUET_BYTE = 1.6
+_TEXT_PER_BYTE = 1.0
+_TEXT_PER_COMPRESSED_BYTE = 2.6
+"""Of files in gzip or zstd."""
 RANK_BYTES_PER_SECOND = 90e6
 LINK_BYTES_PER_SECOND = 110e6
 _DOCUMENT_BYTES = 2700
@@ -32,14 +37,28 @@ def disk_needed(plan: Plan, source_bytes: int) -> int:
     width = 2.0 if plan.tokenizer.dtype == "uint16" else 4.0
     if plan.identity.compression is not None:
         width = COMPRESSED_BYTES_PER_TOKEN
-    tokens_per_byte = 1.6 if plan.tokenizer.kind == "bytes" else TOKENS_PER_SOURCE_BYTE
+    per_byte = _TEXT_PER_PARQUET_BYTE * _density(plan) if plan.tokenizer.kind == "bytes" else tokens_per_byte(plan)
     per_document = 20 + sum(_SIDECAR_BYTES[trainer] for trainer in plan.options.trainers)
-    return int(source_bytes * (tokens_per_byte * width + per_document / _DOCUMENT_BYTES))
+    return int(source_bytes * (per_byte * width + per_document / _DOCUMENT_BYTES * _density(plan)))
+
+
+def tokens_per_byte(plan: Plan) -> float:
+    """Of source."""
+    return TOKENS_PER_SOURCE_BYTE * _density(plan)
+
+
+def _density(plan: Plan) -> float:
+    """Text per byte of source, of Parquet 1; by the first file, which the others are mostly like."""
+    kind = kind_of(plan.units[0].path, plan.dataset.input) if plan.units else None
+    if kind is None or kind.format == "parquet":
+        return 1.0
+    per_byte = _TEXT_PER_BYTE if kind.compression is None else _TEXT_PER_COMPRESSED_BYTE
+    return per_byte / _TEXT_PER_PARQUET_BYTE
 
 
 def room_needed(plan: Plan, host: HostPlan, done: Collection[int]) -> Room:
     """What a host still has to write; units in `done` are committed."""
-    pending = [plan.units[ordinal] for ordinal in host.units if ordinal not in done]
+    pending = [plan.unit(ordinal) for ordinal in host.units if ordinal not in done]
     shards = disk_needed(plan, sum(unit.bytes for unit in pending))
     held_out = int(shards * plan.holdout.rate)
     downloads = plan.dataset.kind == "hub" and plan.options.fetch == "download"

@@ -54,7 +54,7 @@ def gather(run: RunDirectory, plan: Plan, *, without: Collection[str] = ()) -> G
     notes += [*told, *map(str, coverage.findings[:_FINDINGS_SHOWN])]
     manifest = manifest_of(plan, placement, coverage, asked=found.keys(), twice=left)
     try:
-        write_ledger(run.ledger, plan.fingerprint, ledger_of(placement, ledger, found.keys()))
+        write_ledger(run.ledger, plan.fingerprint, ledger_of(plan, placement, ledger, found.keys()))
         write_atomic(run.path / MANIFEST_FILE, encode_manifest(manifest), mode=0o600)
     except (OSError, DiskFullError) as error:
         notes.append(f"{MANIFEST_FILE} and ledger cannot be written here: {error}")
@@ -66,7 +66,7 @@ def take_in(state: ClusterState, gathered: Gathered) -> None:
     """Let the state know of commits whose word never came here."""
     kept: dict[str, list[UnitCounts]] = {}
     for unit, one in gathered.placement.kept.items():
-        if unit not in state.committed:
+        if unit not in state.committed and state.plan.has(unit):
             kept.setdefault(one.host, []).append(one.counts)
     for name, units in kept.items():
         state.apply(UnitsKept(host=name, units=units), state.hosts[name].last_heard or 0.0)
@@ -103,8 +103,8 @@ def _discard(run: RunDirectory, plan: Plan, placement: Placement) -> tuple[list[
 
     left = [spare.unit for spare in placement.stuck]
     notes = [
-        f"{name}: {units} also on {keeper}, and they share the holdout directory: remove the files of {name}'s "
-        "output directory by hand"
+        f"{name}: {units} also on {keeper}, and they share the holdout directory, or the units were there before "
+        f"this run: remove the files of {name}'s output directory by hand"
         for (name, keeper), units in _named(placement.stuck)
     ]
     outcomes = on_all([host.host for host in hosts.values()], run.ssh_config, remove) if hosts else {}

@@ -35,7 +35,7 @@ class Holdings:
 def committed_of(plan: Plan, surveys: Surveys) -> dict[str, list[int]]:
     """Units that hosts say they have finished for this very fingerprint, by host."""
     return {
-        name: [ordinal for ordinal in ordinals_of(answer.survey.committed) if ordinal < len(plan.units)]
+        name: [ordinal for ordinal in ordinals_of(answer.survey.committed) if plan.has(ordinal)]
         for name, answer in surveys.items()
         if isinstance(answer, Answer) and answer.survey.identity == plan.identity
     }
@@ -72,7 +72,7 @@ def holdings_of(plan: Plan, surveys: Surveys, ledger: Mapping[int, Entry]) -> Ho
         if entry.host not in asked or entry.host in claims.get(ordinal, ())
     }
     for ordinal, entry in sorted(kept.items()):
-        if entry.host in committed and entry.host not in asked and ordinal < len(plan.units) and ordinal not in claims:
+        if entry.host in committed and entry.host not in asked and plan.has(ordinal) and ordinal not in claims:
             committed[entry.host].append(ordinal)
     return Holdings(committed, surplus, kept)
 

@@ -49,9 +49,9 @@ class ClusterState:
         self.totals = Totals()
         self.messages: deque[str] = deque(maxlen=200)
         """What a user should read, latest last."""
-        self.sizes = [unit.bytes for unit in plan.units]
+        self.sizes = {unit.ordinal: unit.bytes for unit in plan.units}
         """Source bytes of every unit."""
-        self._source_bytes = sum(self.sizes)
+        self._source_bytes = sum(self.sizes.values())
         self._units = {unit.ordinal: unit for unit in plan.units}
         self._source_done = 0
         self._source_seen = self._text_seen = 0
@@ -255,7 +255,7 @@ def run_done(
         "units": len(state.plan.units),
         "units_committed": len(state.committed),
         "quarantined": [
-            {"unit": ordinal, "host": host, "path": state.plan.units[ordinal].path, "reason": reason}
+            {"unit": ordinal, "host": host, "path": state.plan.unit(ordinal).path, "reason": reason}
             for ordinal, (host, reason) in sorted(state.quarantined.items())
         ],
         "documents": totals.documents,

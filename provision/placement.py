@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from provision.ledger import Entry, Ledger
@@ -47,7 +48,7 @@ class Placement:
     spare: tuple[Spare, ...]
     """Copies that are to go."""
     stuck: tuple[Spare, ...]
-    """Copies that cannot be taken away by themselves: their holdout files are the keeper's own."""
+    """Copies that are not taken away: their holdout files are the keeper's own, or they were there before this run."""
     stores: Mapping[str, str]
     """Host → the first host of the plan that sees the same output directory."""
 
@@ -68,7 +69,7 @@ def place(plan: Plan, found: Mapping[str, Commits], ledger: Ledger) -> Placement
     kept: dict[int, Kept] = {}
     spare: list[Spare] = []
     stuck: list[Spare] = []
-    for unit in range(len(plan.units)):
+    for unit in range(plan.identity.units):
         entry = ledger.get(unit)
         copies = _one_a_store(holders.get(unit, ()), stores)
         if not copies:
@@ -81,14 +82,16 @@ def place(plan: Plan, found: Mapping[str, Commits], ledger: Ledger) -> Placement
         for other, _ in copies.values():
             if other != host:
                 shared = found[other].holdout_place == found[host].holdout_place
-                (stuck if shared else spare).append(Spare(unit, other, host))
+                # What was there before this run is not for it to remove.
+                (spare if plan.has(unit) and not shared else stuck).append(Spare(unit, other, host))
     return Placement(kept, tuple(spare), tuple(stuck), stores)
 
 
-def ledger_of(placement: Placement, ledger: Ledger, found: Collection[str]) -> Ledger:
-    """The ledger, brought up to what is known: entries that hosts were found not to have are gone."""
+def ledger_of(plan: Plan, placement: Placement, ledger: Ledger, found: Collection[str]) -> Ledger:
+    """The ledger of the plan's units, brought up to what is known: what hosts were found not to have is gone."""
     others = {unit: entry for unit, entry in ledger.items() if entry.host not in found}
-    return others | {unit: Entry(kept.host, kept.counts) for unit, kept in placement.kept.items()}
+    ours = {unit: kept for unit, kept in placement.kept.items() if plan.has(unit)}
+    return others | {unit: Entry(kept.host, kept.counts) for unit, kept in ours.items()}
 
 
 def manifest_of(
@@ -124,16 +127,26 @@ def manifest_of(
 def coverage_of(plan: Plan, placement: Placement) -> Coverage:
     """The proof over what hosts showed and the ledger knows, with what speaks against it."""
     shares: dict[str, list[UnitCounts]] = {host.name: [] for host in plan.hosts}
-    for kept in placement.kept.values():
+    files: dict[int, tuple[str, str]] = {}
+    for unit, kept in placement.kept.items():
         shares[kept.host].append(kept.counts)
-    reports = (report for host in plan.hosts for report in reports_on(plan, host, shares[host.name], "records"))
+        if kept.record is not None and not plan.has(unit):
+            files[unit] = kept.record.path, kept.record.content_id
+    reports = (report for host in plan.hosts for report in reports_on(plan, host, shares[host.name], "records", files))
     return report_of(reports, plan.units).coverage
 
 
 def reports_on(
-    plan: Plan, host: HostPlan, units: Iterable[UnitCounts], basis: Literal["records", "ledger"]
+    plan: Plan,
+    host: HostPlan,
+    units: Iterable[UnitCounts],
+    basis: Literal["records", "ledger"],
+    files: Mapping[int, tuple[str, str]] = MappingProxyType({}),
 ) -> list[DirectoryReport]:
-    """What is known of a host's units without reading their bytes, as its own verification would report it."""
+    """What is known of a host's units without reading their bytes, as its own verification would report it.
+
+    `files` has path and content id of units that are not the plan's.
+    """
     listed = list(units)
     job = job_of(plan, host)
     return [
@@ -141,7 +154,10 @@ def reports_on(
             directory=f"{host.name}:{directory}",
             place=f"{host.name}:{directory}",
             record=directory_record(job, split),
-            units=tuple(_facts(plan, counts, train=split == "train") for counts in listed),
+            units=tuple(
+                _facts(counts, *(files.get(counts.unit) or _file(plan, counts.unit)), train=split == "train")
+                for counts in listed
+            ),
             unreadable=(),
             bytes_checked=0,
             findings=(),
@@ -206,12 +222,16 @@ def _shards_sha256(kept: Mapping[int, Kept]) -> str | None:
     return hashlib.sha256(canonical_json(hashes)).hexdigest()
 
 
-def _facts(plan: Plan, counts: UnitCounts, *, train: bool) -> UnitFacts:
-    unit = plan.units[counts.unit]
+def _file(plan: Plan, ordinal: int) -> tuple[str, str]:
+    unit = plan.unit(ordinal)
+    return unit.path, unit.content_id
+
+
+def _facts(counts: UnitCounts, path: str, content_id: str, *, train: bool) -> UnitFacts:
     return UnitFacts(
         unit=counts.unit,
-        path=unit.path,
-        content_id=unit.content_id,
+        path=path,
+        content_id=content_id,
         row_start=counts.row_start,
         row_end=counts.row_end,
         file_rows=counts.file_rows,

@@ -30,6 +30,18 @@ from shard.options import Options
 PLAN_VERSION = 1
 
 
+class ExportWanted(Record, frozen=True, kw_only=True):
+    """Shards in the format of a trainer, on every host."""
+
+    format: str
+    to: str
+    """Directory to make, on each host; `~` is its home."""
+    context_length: int | None = None
+    shard_tokens: int | None = None
+    local_ranks: int | None = None
+    name: str = "shardfleet"
+
+
 class Policy(Record, frozen=True, kw_only=True):
     """What the launcher does about hosts while a run is on."""
 
@@ -42,6 +54,8 @@ class Policy(Record, frozen=True, kw_only=True):
     """Whether hosts work without a launcher."""
     gather_holdout: str | None = None
     """Directory on the launcher to which the holdout of all hosts is brought at the end."""
+    export: ExportWanted | None = None
+    """What every host writes of its shards when the run is complete."""
 
     @property
     def keeps_hosts(self) -> bool:
@@ -79,6 +93,8 @@ class Plan(Record, frozen=True, kw_only=True):
     run_id: str
     fingerprint: str
     identity: Identity
+    earlier: tuple[Identity, ...] = ()
+    """What the directories hold already, oldest first, where this run appends to them."""
     dataset: Dataset
     tokenizer: TokenizerSpec
     holdout: Holdout
@@ -93,6 +109,14 @@ class Plan(Record, frozen=True, kw_only=True):
     local_python: str
     """Interpreter on this machine."""
     overwrite: bool = False
+
+    def has(self, ordinal: int) -> bool:
+        """Whether a unit is one of this run's; others were there before it."""
+        return self.identity.first_unit <= ordinal < self.identity.units
+
+    def unit(self, ordinal: int) -> Unit:
+        """A unit of this run."""
+        return self.units[ordinal - self.identity.first_unit]
 
     @property
     def world_size(self) -> int:
@@ -165,14 +189,17 @@ def make_plan(
     local_python: str,
     overwrite: bool,
     compression: Compression | None = None,
+    earlier: tuple[Identity, ...] = (),
 ) -> Plan:
     """Everything but who does what: `assigned` adds that. Raises JobError, PlanError.
 
-    A compressed plan is without its rank table still.
+    A compressed plan is without its rank table still. `earlier` is what the directories hold, where the files are to be
+    appended to that.
     """
     require_readable(options, tokenizer, compression)
-    units = units_of(files, unit_bytes, dataset.input)
-    identity = identity_of(dataset, tokenizer, holdout, units, compression)
+    base = earlier[-1] if earlier else None
+    units = units_of(files, unit_bytes, dataset.input, 0 if base is None else base.units)
+    identity = identity_of(dataset, tokenizer, holdout, units, compression, base)
     first_ranks = [sum(host.ranks for host in hosts[:index]) for index in range(len(hosts))]
     return Plan(
         version=PLAN_VERSION,
@@ -180,6 +207,7 @@ def make_plan(
         run_id=run_id_of(dataset, unranked(identity).fingerprint, output_dir, holdout_dir),
         fingerprint=identity.fingerprint,
         identity=identity,
+        earlier=earlier,
         dataset=dataset,
         tokenizer=tokenizer,
         holdout=holdout,
@@ -240,9 +268,9 @@ def job_of(plan: Plan, host: HostPlan, *, discard: Iterable[int] = ()) -> Job:
         tokenizer=plan.tokenizer,
         holdout=plan.holdout,
         identity=plan.identity,
+        earlier=plan.earlier,
         options=options,
-        # A unit's ordinal is its place in the plan.
-        units=tuple(plan.units[ordinal] for ordinal in host.units),
+        units=tuple(plan.unit(ordinal) for ordinal in host.units),
         discard=tuple(sorted({*host.discard, *discard} - {*host.units})),
         overwrite=plan.overwrite,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from provision.append import Held, added
 from provision.catalog.files import files_catalog
 from provision.catalog.hub import hub_catalog
 from provision.catalog.types import Catalog, DatasetSpec
@@ -26,6 +27,7 @@ from provision.tokenizers import FetchedTokenizer, fetch_tokenizer
 from shard.compression import Compression
 from shard.disk import write_atomic
 from shard.errors import JobError
+from shard.export.options import require_exportable
 from shard.frozen import canonical_json
 from shard.job import Holdout
 from shard.options import Options
@@ -81,24 +83,30 @@ class Prepared:
     """What the user should know before."""
 
 
-def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | None = None) -> Prepared:
-    """List the dataset, fetch the tokenizer, ask the hosts, and plan.
+def prepare(
+    request: Request, say: Callable[[str], None], *, run_dir: Path | None = None, held: Held | None = None
+) -> Prepared:
+    """List the dataset, fetch the tokenizer, ask the hosts, and plan; with `held`, to append to that.
 
     Writes nothing but the run's ssh config, to `run_dir` where one is given. Raises InputError. What is wrong with
     hosts is in `checks`; whether that matters is the caller's to say.
     """
-    hosts = _without(request.lost, read_hosts(request.hosts_file, default_slots=request.default_slots))
-    check_directory("--output-dir", request.output_dir)
-    check_directory("--holdout-dir", request.holdout_dir)
+    hosts = hosts_of(request)
     tokenizer = fetch_tokenizer(request.tokenizer, eod=request.eod, bos=request.bos)
+    if (export := request.policy.export) is not None:
+        check_directory("--to", export.to)
+        require_exportable(export.format, tokenizer.spec, export.context_length)
     say(f"listing {request.dataset.name}…")
     catalog = list_dataset(request.dataset)
     try:
+        holdout = Holdout(rate=request.holdout_rate, seed=request.holdout_seed)
+        adding = added(held, catalog, tokenizer.spec, holdout, request.unit_bytes)
         plan = make_plan(
             dataset=catalog.dataset,
-            files=catalog.files,
+            files=adding.files,
+            earlier=adding.earlier,
             tokenizer=tokenizer.spec,
-            holdout=Holdout(rate=request.holdout_rate, seed=request.holdout_seed),
+            holdout=holdout,
             options=request.options,
             policy=request.policy,
             hosts=hosts,
@@ -143,6 +151,14 @@ def prepare(request: Request, say: Callable[[str], None], *, run_dir: Path | Non
         ledger=holdings.ledger,
         notes=(*catalog.notes, *notes(plan, checks), *holdings.notes()),
     )
+
+
+def hosts_of(request: Request) -> tuple[Host, ...]:
+    """The hosts that a run is for. Raises InputError, for its directories, too."""
+    hosts = _without(request.lost, read_hosts(request.hosts_file, default_slots=request.default_slots))
+    check_directory("--output-dir", request.output_dir)
+    check_directory("--holdout-dir", request.holdout_dir)
+    return hosts
 
 
 def _without(lost: Sequence[str], hosts: tuple[Host, ...]) -> tuple[Host, ...]:

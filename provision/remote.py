@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from provision.channel import Channel
 from provision.errors import RemoteError
 from provision.plan import HostPlan, Plan
+from shard.host.processes import HOST_VARIABLE, JOB_VARIABLE
 
 
 def ask_shard(
@@ -21,8 +22,23 @@ def ask_shard(
     Raises RemoteError, with the last line of its complaint, when its exit status is not 0; one of `fine` will do where
     something was printed.
     """
-    python = plan.python_on(host)
-    done = channel.run((python, "-m", "shard", *verb), timeout=timeout, stdin=stdin)
+    return ask_worker(channel, plan.python_on(host), *verb, timeout=timeout, stdin=stdin, fine=fine)
+
+
+def ask_worker(
+    channel: Channel,
+    python: str,
+    *verb: str,
+    timeout: float,
+    stdin: bytes = b"",
+    fine: Sequence[int] = (),
+    marked: str | None = None,
+) -> bytes:
+    """The same by a given interpreter. With `marked`, the command carries the cookie of that run on that host, by which
+    it is found again and ended: see shard/host/processes.py."""
+    host = channel.host
+    cookie = () if marked is None else ("env", f"{JOB_VARIABLE}={marked}", f"{HOST_VARIABLE}={host.name}")
+    done = channel.run((*cookie, python, "-m", "shard", *verb), timeout=timeout, stdin=stdin)
     if done.returncode == 0 or (done.returncode in fine and done.stdout):
         return done.stdout
     if done.returncode == 127:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -10,9 +11,9 @@ from provision.display import clock, human, rows_table
 from provision.estimates import (
     LINK_BYTES_PER_SECOND,
     RANK_BYTES_PER_SECOND,
-    TOKENS_PER_SOURCE_BYTE,
     disk_needed,
     seconds_needed,
+    tokens_per_byte,
 )
 from provision.monitor import ClusterState
 from provision.plan import Plan, job_of
@@ -44,7 +45,7 @@ def summary(
         f"{totals.dropped:,} rows dropped"
     ]
     for ordinal, (host, reason) in sorted(state.quarantined.items()):
-        lines.append(f"given up: unit {ordinal} ({state.plan.units[ordinal].path}) on {host}: {reason}")
+        lines.append(f"given up: unit {ordinal} ({state.plan.unit(ordinal).path}) on {host}: {reason}")
     lines += [f"{host.name}: {host.phase}{_because(host.reason)}" for host in state.unfinished()]
     for name, commands in answers.left.items():
         lines.append(f"{name}: still running: {'; '.join(commands)}")
@@ -70,22 +71,24 @@ def plan_table(plan: Plan, surveys: Surveys) -> RenderableType:
                 f"{host.first_rank}–{host.first_rank + host.ranks - 1}",
                 str(len(host.units)),
                 f"{size / 1e9:.2f} GB",
-                human(size * TOKENS_PER_SOURCE_BYTE),
+                human(size * tokens_per_byte(plan)),
                 f"{disk_needed(plan, size) / 1e9:.2f} GB",
                 _free(surveys.get(host.name)),
                 clock(seconds_needed(size, host.ranks)),
             ]
         )
-    largest = max((unit.size for unit in plan.units), default=0)
+    shared = sum(unit.members is not UNSET for unit in plan.units)
+    largest = max((unit.size for unit in plan.units if unit.members is UNSET), default=0)
     split = sum(unit.parts > 1 for unit in plan.units)
     few = len(plan.units) < 3 * plan.world_size
     rule = (
-        f"Files over {plan.unit_bytes / 2**20:g} MiB are cut into equal byte ranges of row groups: {split} of "
+        f"Files over {plan.unit_bytes / 2**20:g} MiB are cut into equal byte ranges of row groups or lines: {split} of "
         f"{len(plan.units)} units are such parts (largest file {largest / 1e6:.1f} MB)."
+        + (f" {shared} units are of several small files each." if shared else "")
         + (" There are few units for so many ranks: a smaller --unit-size balances better." if few else "")
     )
     assumed = (
-        f"Estimates: {TOKENS_PER_SOURCE_BYTE} tokens per source byte, {RANK_BYTES_PER_SECOND / 1e6:.0f} MB/s of "
+        f"Estimates: {tokens_per_byte(plan):.2g} tokens per source byte, {RANK_BYTES_PER_SECOND / 1e6:.0f} MB/s of "
         f"source per rank, {LINK_BYTES_PER_SECOND / 1e6:.0f} MB/s per host's link."
     )
     columns = ("host", "ranks", "units", "source", "tokens ~", "disk ~", "free", "time ~")

@@ -44,7 +44,7 @@ def standing(sight: Sight) -> RenderableType:
         if commands := sight.answers.left.get(host.name):
             remarks.append(f"{host.name}: {len(commands)} processes running")
     for ordinal, (name, reason) in sorted(state.quarantined.items()):
-        remarks.append(f"given up: unit {ordinal} ({state.plan.units[ordinal].path}) on {name}: {reason}")
+        remarks.append(f"given up: unit {ordinal} ({state.plan.unit(ordinal).path}) on {name}: {reason}")
     title = f"{state.plan.dataset.name} → {state.plan.run_id}"
     committed = f"{len(state.committed)} of {len(state.plan.units)} units committed"
     return Group(rows_table(title, _COLUMNS, rows), Text("\n".join([committed, *remarks])))

@@ -129,7 +129,7 @@ class Tender:
                 self._give_up_on(step.host)
                 self._submit(step.host, step, self._revive(host))
             case Give():
-                units = tuple(self._state.plan.units[ordinal] for ordinal in step.units)
+                units = tuple(self._state.plan.unit(ordinal) for ordinal in step.units)
                 self._unanswered[step.host] = step, Take(number=number, units=units)
             case Shift():
                 self._unanswered[step.host] = step, Release(number=number, bytes=step.bytes)

@@ -9,12 +9,14 @@ from shard.frozen import canonical_json
 from shard.inputs import BY_SUFFIX, Input, is_cut, is_grouped, kind_of
 from shard.job import Member, Unit
 
+GROUPED = "group:"
+"""Begins the content id of a unit of several files."""
 _GROUP_FILES = 4096
 """Small files that share a unit, at most: what is done again when one of them cannot be had."""
 
 
-def units_of(files: Sequence[SourceFile], unit_bytes: int, form: Input = BY_SUFFIX) -> tuple[Unit, ...]:
-    """Cut files into units, in dataset order.
+def units_of(files: Sequence[SourceFile], unit_bytes: int, form: Input = BY_SUFFIX, first: int = 0) -> tuple[Unit, ...]:
+    """Cut files into units, in dataset order, numbered from `first` on.
 
     A file of at most `unit_bytes` is one unit; a larger one becomes the fewest equal byte ranges of at most that size,
     if a reader can begin in the middle of it. Neighbours that are one document each share a unit of at most that size.
@@ -26,14 +28,14 @@ def units_of(files: Sequence[SourceFile], unit_bytes: int, form: Input = BY_SUFF
     for group in _groups(files, unit_bytes, form):
         file = group[0]
         if len(group) > 1:
-            units.append(_unit_of(group, ordinal=len(units)))
+            units.append(_unit_of(group, ordinal=first + len(units)))
             continue
         kind = kind_of(file.path, form)
         parts = max(1, -(-file.size // unit_bytes)) if kind is not None and is_cut(kind, form) else 1
         for part in range(parts):
             units.append(
                 Unit(
-                    ordinal=len(units),
+                    ordinal=first + len(units),
                     path=file.path,
                     size=file.size,
                     content_id=file.content_id,
@@ -69,6 +71,6 @@ def _unit_of(group: Sequence[SourceFile], ordinal: int) -> Unit:
         ordinal=ordinal,
         path=group[0].path,
         size=sum(file.size for file in group),
-        content_id=f"group:{hashlib.sha256(canonical_json(members)).hexdigest()}",
+        content_id=f"{GROUPED}{hashlib.sha256(canonical_json(members)).hexdigest()}",
         members=members,
     )

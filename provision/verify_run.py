@@ -78,7 +78,7 @@ def merged(plan: Plan, read: list[DirectoryReport], silent: Mapping[str, str], l
     for host in plan.hosts:
         if host.name not in silent and not host.absent:
             continue
-        units = list(_units_of(host.name, ledger, seen, len(plan.units)))
+        units = list(_units_of(host.name, ledger, seen, plan))
         if units or host.name in silent:
             reason = silent.get(host.name, f"{host.name}: took no part in the latest start")
             by_ledger[host.name] = ByLedger(reason, len(units))
@@ -86,8 +86,8 @@ def merged(plan: Plan, read: list[DirectoryReport], silent: Mapping[str, str], l
     return Verified(report_of(reports, plan.units), by_ledger)
 
 
-def _units_of(host: str, ledger: Ledger, seen: set[int], units: int) -> Iterator[UnitCounts]:
+def _units_of(host: str, ledger: Ledger, seen: set[int], plan: Plan) -> Iterator[UnitCounts]:
     """What the ledger knows of a host, but for what another one has."""
     for ordinal in sorted(ledger):
-        if ledger[ordinal].host == host and ordinal not in seen and ordinal < units:
+        if ledger[ordinal].host == host and ordinal not in seen and plan.has(ordinal):
             yield ledger[ordinal].counts

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,7 +11,9 @@ import msgspec
 from shard.errors import ShardError, VerificationError
 from shard.frozen import read_record
 from shard.host.commits import commits_of, discard_units
+from shard.host.contents import contents_of
 from shard.host.detach import start_detached
+from shard.host.exporting import exporting
 from shard.host.follow import follow, follow_once
 from shard.host.requests import ask
 from shard.host.stopping import left_of, stop
@@ -116,6 +119,14 @@ def survey_command(output_dir: Path, holdout_dir: Path) -> None:
     _print(survey(output_dir, holdout_dir, answer, began=began))
 
 
+@cli.command("contents")
+@click.option("--output-dir", type=click.Path(path_type=Path), required=True)
+@click.option("--holdout-dir", type=click.Path(path_type=Path), required=True)
+def contents_command(output_dir: Path, holdout_dir: Path) -> None:
+    """Print which units of which source files a pair of directories holds, as JSON."""
+    _print(contents_of(output_dir, holdout_dir))
+
+
 @cli.command()
 @_job
 def records(job_directory: Path) -> None:
@@ -140,6 +151,43 @@ def verify(job_directory: Path) -> None:
     report = verify_job(_read_job(job_directory))
     _print(report)
     sys.exit(0 if report.ok else VerificationError.exit_code)
+
+
+@cli.command("export")
+@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "format_name", required=True)
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path))
+@click.option("--context-length", type=int)
+@click.option("--shard-tokens", type=int)
+@click.option("--local-ranks", type=int)
+@click.option("--name", default="shardfleet")
+def export_command(
+    directories: tuple[Path, ...],
+    format_name: str,
+    target: Path,
+    context_length: int | None,
+    shard_tokens: int | None,
+    local_ranks: int | None,
+    name: str,
+) -> None:
+    """Write directories of shards in the format of a trainer, unless that is there; print what it holds as JSON."""
+    # Here: it loads Arrow and the formats, which would keep every other command waiting.
+    from shard.export.options import ExportOptions
+    from shard.host.exports import export_here
+
+    options = ExportOptions(
+        context_length=context_length, shard_tokens=shard_tokens, name=name, local_ranks=local_ranks
+    )
+    done = export_here(directories, format_name, target, options)
+    _print({**asdict(done), "target": str(done.target)})
+
+
+@cli.command("exporting")
+@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path))
+def exporting_command(directories: tuple[Path, ...], target: Path) -> None:
+    """Print how far an export is, as JSON."""
+    _print(exporting(directories, target))
 
 
 def _read_job(job_directory: Path) -> Job:

@@ -15,14 +15,13 @@ from msgspec.structs import replace
 from shard.disk import write_atomic
 from shard.errors import JobError, VerificationError
 from shard.frozen import canonical_json, sealed_json
-from shard.job import Identity
+from shard.identity import Identity, unlike
 from shard.links import link_or_copy
 from shard.records import DIRECTORY_FILE, SPLITS, DirectoryRecord, SourceFacts, Split
 from shard.stored import Stored, StoredShard, open_stored
 from shard.whole import appearing, make_last
 
 _SUFFIXES = (".bin", ".idx")
-_MAY_DIFFER = frozenset({"text_column", "units", "units_sha256"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +73,7 @@ def _require_fit(sources: Sequence[Stored]) -> None:
     first = sources[0]
     seen: dict[str, Stored] = {}
     for other in sources:
-        differing = [
-            line
-            for line in other.record.identity.differing(first.record.identity)
-            if line.partition(":")[0] not in _MAY_DIFFER
-        ]
-        if differing:
+        if differing := unlike(other.record.identity, first.record.identity):
             raise JobError(f"{other.directory} does not fit {first.directory}: {'; '.join(differing)}")
         twin = seen.setdefault(other.record.fingerprint, other)
         if twin is not other:
@@ -91,11 +85,12 @@ def _require_fit(sources: Sequence[Stored]) -> None:
 
 def _join(sources: Sequence[Stored], place: Path, final: Path) -> Joined:
     record = _record(sources)
-    place.mkdir(parents=True)
     copied = 0
     for source, name, first in zip(sources, _names(sources), _firsts(sources), strict=True):
         for shard in source.shards:
-            copied += _take(shard, place, first, name, record.fingerprint)
+            # What was appended may have files of the same names.
+            own = name if not source.record.earlier else f"{name}@{shard.record.fingerprint[:12]}"
+            copied += _take(shard, place, first, own, record.fingerprint)
     write_atomic(place / DIRECTORY_FILE, sealed_json(record))
     make_last(place)
     return Joined(
@@ -121,6 +116,8 @@ def _record(sources: Sequence[Stored]) -> DirectoryRecord:
         text_column=columns,
         units=sum(record.identity.units for record in records),
         units_sha256=hashlib.sha256(canonical_json(fingerprints)).hexdigest(),
+        first_unit=0,
+        base=None,
     )
     return replace(
         records[0],
@@ -131,6 +128,7 @@ def _record(sources: Sequence[Stored]) -> DirectoryRecord:
             text_column=columns,
         ),
         identity=identity,
+        earlier=(),
     )
 
 

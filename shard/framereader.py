@@ -25,7 +25,7 @@ class FrameReader:
         self._path = path
         self._codec = codec
         self._tokens = tokens
-        self._cached = cached
+        self._cached = max(1, cached)
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
         try:
             self._descriptor = os.open(path, os.O_RDONLY)

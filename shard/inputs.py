@@ -73,7 +73,8 @@ def kind_of(path: str, form: Input) -> Kind | None:
         name = stem
     format_ = form.format
     if format_ is None and name not in _METADATA:
-        format_ = SUFFIXES.get("." + name.rpartition(".")[2])
+        _, dot, last = name.rpartition(".")
+        format_ = SUFFIXES.get(dot + last)
     if format_ is None or (compression is not None and format_ in _NOT_COMPRESSED):
         return None
     return Kind(format_, compression)

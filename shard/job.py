@@ -14,6 +14,8 @@ import msgspec
 
 from shard.compression import Compression
 from shard.frozen import Record, canonical_json, require, stays_below
+from shard.identity import Identity as Identity
+from shard.identity import broken_link
 from shard.inputs import BY_SUFFIX, Input
 from shard.options import Options
 from shard.trainers import require_served
@@ -169,44 +171,6 @@ class Holdout(Record, frozen=True, kw_only=True):
         return int(Fraction(repr(self.rate)) * (1 << 64))
 
 
-class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Everything that decides output bytes, and nothing else. Its hash is the fingerprint.
-
-    What has a default stands in the JSON only where it is another: so younger fields leave older fingerprints alone.
-    """
-
-    format: str
-    version: int
-    tokenizer_kind: str
-    tokenizer_sha256: str
-    vocab_size: int
-    eod_id: int | None
-    dtype: str
-    text_column: str
-    holdout_rate: float
-    holdout_seed: int
-    units: int
-    units_sha256: str
-    bos_id: int | None = None
-    input: Input | None = None
-    """None where suffixes say all."""
-    compression: Compression | None = None
-    """Not in the JSON where there is none: it does not change the fingerprint of what is not compressed."""
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 (hex) over the canonical JSON of this record."""
-        return hashlib.sha256(canonical_json(self)).hexdigest()
-
-    def differing(self, other: "Identity") -> list[str]:
-        """One line per field that differs, as `name: ours, not theirs`."""
-        return [
-            f"{field}: {getattr(self, field)!r}, not {getattr(other, field)!r}"
-            for field in self.__struct_fields__
-            if getattr(self, field) != getattr(other, field)
-        ]
-
-
 class Job(Record, frozen=True, kw_only=True):
     """One host's share of a run: what its supervisor reads."""
 
@@ -224,6 +188,8 @@ class Job(Record, frozen=True, kw_only=True):
     tokenizer: TokenizerSpec
     holdout: Holdout
     identity: Identity
+    earlier: tuple[Identity, ...] = ()
+    """What the directories hold already, oldest first, where this run appends to them."""
     options: Options
     units: tuple[Unit, ...]
     discard: tuple[int, ...] = ()
@@ -248,13 +214,18 @@ class Job(Record, frozen=True, kw_only=True):
             max(ordinals, default=-1) < self.identity.units,
             f"unit {max(ordinals, default=-1)} of {self.identity.units}",
         )
+        first = self.identity.first_unit
+        require(min(ordinals, default=first) >= first, f"unit {min(ordinals, default=0)} is before the first, {first}")
         require(
             all(0 <= ordinal < self.identity.units for ordinal in self.discard),
             f"a unit to discard is none of {self.identity.units}",
         )
+        broken = broken_link((*self.earlier, self.identity))
+        require(broken is None, f"earlier: {broken}")
         known = identity_of(self.dataset, self.tokenizer, self.holdout, ())
         compression = self.identity.compression
-        rest = {"units": self.identity.units, "units_sha256": self.identity.units_sha256, "compression": compression}
+        placed = ("units", "units_sha256", "first_unit", "base", "compression")
+        rest = {name: getattr(self.identity, name) for name in placed}
         differing = msgspec.structs.replace(known, **rest).differing(self.identity)
         require(not differing, f"the identity is that of another job: {'; '.join(differing)}")
         require(compression is None or bool(compression.ranks_sha256), "compression without a rank table")
@@ -287,8 +258,9 @@ def identity_of(
     holdout: Holdout,
     units: Sequence[Unit],
     compression: Compression | None = None,
+    base: Identity | None = None,
 ) -> Identity:
-    """What decides the output bytes of these options over these units.
+    """What decides the output bytes of these options over these units, which come behind those of `base`.
 
     Names are left out on purpose: a mirror, a local copy or another commit with the same files gives the same bytes.
     """
@@ -305,9 +277,11 @@ def identity_of(
         holdout_rate=holdout.rate,
         holdout_seed=holdout.seed,
         input=dataset.input if dataset.input != BY_SUFFIX else None,
-        units=len(units),
+        units=(0 if base is None else base.units) + len(units),
         units_sha256=hashlib.sha256(canonical_json(list(units))).hexdigest(),
         compression=compression,
+        first_unit=0 if base is None else base.units,
+        base=None if base is None else base.fingerprint,
     )
 
 

@@ -1,14 +1,15 @@
 """The JSON beside the tokens: what a directory is, and what one shard of it holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from shard.frozen import Record, read_sealed, require
+from shard.identity import Identity, identity_at
 from shard.inputs import LineRange
-from shard.job import FORMAT, FORMAT_VERSION, Identity, Job, Unit
+from shard.job import FORMAT, FORMAT_VERSION, Job, Unit
 from shard.trainers import SIDECARS
 
 Split = Literal["train", "holdout"]
@@ -41,7 +42,7 @@ class HoldoutFacts(Record, frozen=True, kw_only=True):
     seed: int
 
 
-class DirectoryRecord(Record, frozen=True, kw_only=True):
+class DirectoryRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """`dataset.json`: what all shards of a directory have in common."""
 
     format: str
@@ -54,6 +55,14 @@ class DirectoryRecord(Record, frozen=True, kw_only=True):
     holdout: HoldoutFacts
     identity: Identity
     """What the fingerprint is the hash of, so that a difference can be named."""
+    earlier: tuple[Identity, ...] = ()
+    """Of what was there before the latest append, oldest first: a shard has the fingerprint of the one whose units it
+    is among."""
+
+    @property
+    def chain(self) -> tuple[Identity, ...]:
+        """All identities, oldest first."""
+        return (*self.earlier, self.identity)
 
 
 class UnitSource(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,6 +152,7 @@ def directory_record(job: Job, split: Split) -> DirectoryRecord:
         ),
         holdout=HoldoutFacts(rate=job.holdout.rate, seed=job.holdout.seed),
         identity=job.identity,
+        earlier=job.earlier,
     )
 
 
@@ -154,6 +164,12 @@ def read_directory(directory: Path) -> DirectoryRecord:
 def read_shard(directory: Path, stem: str) -> ShardRecord:
     """The record of a shard. Raises JobError."""
     return read_sealed(f"{directory}/{stem}.json", ShardRecord)
+
+
+def belongs(record: ShardRecord, chain: Sequence[Identity]) -> bool:
+    """Whether a shard is of the identity among whose units it is."""
+    identity = identity_at(chain, record.unit)
+    return identity is not None and record.fingerprint == identity.fingerprint
 
 
 def matches(record: ShardRecord, unit: Unit, fingerprint: str) -> bool:

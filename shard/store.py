@@ -242,6 +242,11 @@ def _adopt(directory: Path, split: Split, job: Job) -> None:
         found = read_directory(directory)
         if found.fingerprint == wanted.fingerprint and found.split == split:
             return
+        if found.split == split and found.chain == wanted.chain[: len(found.chain)]:
+            # What is there stays; from now on it is of an earlier identity.
+            write_atomic(path, sealed_json(wanted))
+            fsync_directory(directory)
+            return
         if not job.overwrite:
             differing = wanted.identity.differing(found.identity)
             if found.split != split:

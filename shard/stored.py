@@ -17,7 +17,7 @@ from shard.framereader import FrameReader
 from shard.links import link_or_copy
 from shard.rankfile import read_codec
 from shard.rawreader import RawReader, TokenReader
-from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, read_directory, read_shard
+from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, belongs, read_directory, read_shard
 
 BLOCK_BYTES = 8 << 20
 """Of payload, at about which a block ends; a longer document is a block by itself."""
@@ -133,7 +133,7 @@ def open_stored(directory: Path) -> Stored:
     shards = []
     for stem in stems:
         found = read_shard(directory, stem)
-        if (found.fingerprint, found.split, f"{found.unit:06d}") != (record.fingerprint, record.split, stem):
+        if (found.split, f"{found.unit:06d}") != (record.split, stem) or not belongs(found, record.chain):
             raise VerificationError(
                 f"{directory / stem}.json: unit {found.unit}, {found.split}, fingerprint {found.fingerprint[:12]}: "
                 f"it does not belong into this directory ({record.split}, {record.fingerprint[:12]})"

@@ -1,22 +1,25 @@
 """Directories that appear whole or not at all: written under temporary names beside their own, then renamed."""
 
+import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from shard.disk import fsync_directory
-from shard.errors import StoreError
+from shard.disk import fsync_directory, is_full
+from shard.errors import DiskFullError, StoreError
 from shard.records import Split
 
 
 @contextmanager
 def appearing(finals: Mapping[Split, Path]) -> Iterator[dict[Split, Path]]:
-    """Paths to write directories at, which become the final ones on leaving; after an exception nothing is left.
+    """Empty directories to write to, which become the final ones on leaving; after an exception nothing is left.
 
-    Raises StoreError when one of the final directories exists, two are the same, or a file system refuses.
+    What an earlier attempt left that was killed is removed. Raises StoreError when one of the final directories exists,
+    two are the same, or a file system refuses; DiskFullError when it is full.
     """
     places = {split: final.absolute() for split, final in finals.items()}
     if len(set(places.values())) < len(places):
@@ -28,23 +31,44 @@ def appearing(finals: Mapping[Split, Path]) -> Iterator[dict[Split, Path]]:
         split: final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp") for split, final in places.items()
     }
     done: list[tuple[Path, Path]] = []
+    with ExitStack() as held:
+        try:
+            for split, directory in unfinished.items():
+                directory.mkdir(parents=True)
+                held.callback(os.close, _locked(directory))
+                _remove_left_over(places[split])
+            yield unfinished
+            for split in reversed(list(places)):  # train, which is looked at first, comes last
+                unfinished[split].rename(places[split])
+                done.append((places[split], unfinished[split]))
+            for final in places.values():
+                fsync_directory(final.parent)
+        except BaseException as error:
+            for final, before in done:
+                final.rename(before)
+            if isinstance(error, OSError):
+                where = " and ".join(map(str, places.values()))
+                what = os.strerror(error.errno) if error.errno else str(error)
+                if is_full(error):
+                    raise DiskFullError(
+                        f"{where}: {what}; nothing was made, and what it was to be made from "
+                        "is as it was: free space there, or choose another --to"
+                    ) from error
+                about = f" ({error.filename})" if error.filename else ""
+                raise StoreError(f"{where}: {what}{about}; nothing was made") from error
+            raise
+        finally:
+            for directory in unfinished.values():
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def left_unfinished(final: Path) -> list[Path]:
+    """Directories that are being written for this name, or were."""
+    pattern = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.tmp")
     try:
-        yield unfinished
-        for split in reversed(list(places)):  # train, which is looked at first, comes last
-            unfinished[split].rename(places[split])
-            done.append((places[split], unfinished[split]))
-        for final in places.values():
-            fsync_directory(final.parent)
-    except BaseException as error:
-        for final, before in done:
-            final.rename(before)
-        if isinstance(error, OSError):
-            where = error.filename or " and ".join(map(str, places.values()))
-            raise StoreError(f"{where}: {error.strerror or error}; nothing was made") from error
-        raise
-    finally:
-        for directory in unfinished.values():
-            shutil.rmtree(directory, ignore_errors=True)
+        return [path for path in final.parent.iterdir() if pattern.fullmatch(path.name)]
+    except FileNotFoundError:
+        return []
 
 
 def make_last(root: Path) -> None:
@@ -59,3 +83,27 @@ def make_last(root: Path) -> None:
         finally:
             os.close(descriptor)
     fsync_directory(root)
+
+
+def _locked(directory: Path) -> int:
+    """A descriptor that shows others, as long as it is open, that somebody is at work there."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    with suppress(OSError):  # some network file systems lock no directories: left-overs stay there, as in use
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _remove_left_over(final: Path) -> None:
+    """Remove unfinished directories of this name at which nobody is at work any more."""
+    for path in left_unfinished(final):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue  # gone meanwhile
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            continue  # somebody is at work there
+        finally:
+            os.close(descriptor)

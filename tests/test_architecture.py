@@ -12,6 +12,7 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = {
     # Plain data types: what plan, job, events and reports are made of.
     "shard.frozen": "*",
+    "shard.identity": {"Identity", "unlike"},
     "shard.job": "*",
     "shard.options": "*",
     "shard.progress": "*",
@@ -24,6 +25,8 @@ SHARED = {
     "shard.compression": "*",
     # What hosts answer, and are asked.
     "shard.host.commits": {"Commit", "Commits"},
+    "shard.host.contents": {"Contents", "UnitThere"},
+    "shard.host.exporting": {"Exporting"},
     "shard.host.follow": {"Standing"},
     "shard.host.requests": {"AnyRequest", "Release", "Take", "decode_answer", "encode_request"},
     "shard.host.survey": {"HubQuestion", "Survey"},
@@ -46,7 +49,7 @@ SHARED = {
     "shard.tokenizer.raw_bytes": {"EOD_ID", "VOCAB_SIZE"},
     "shard.tokenizer.spm": {"SentencePieceReference"},
     # Directories on this machine: verify, export, inspect, cat.
-    "shard.export.options": {"ExportOptions"},
+    "shard.export.options": {"ExportOptions", "require_exportable"},
     "shard.export.run": {"FORMATS", "export"},
     "shard.concat": {"concatenate"},
     "shard.imports.options": {"ImportOptions"},
@@ -59,7 +62,7 @@ SHARED = {
     "shard.verify.stores": {"verify"},
     # Training of tokenizers, on this machine as well.
     "shard.training.recipe": {"USUAL", "Kind", "Recipe", "after"},
-    "shard.training.run": {"Order", "train_tokenizer"},
+    "shard.training.run": {"Order", "Trained", "train_tokenizer"},
 }
 """Module of shard → names that the launcher may import from it. None of them runs a worker."""
 
@@ -189,7 +192,7 @@ def test_imports_stand_at_the_top() -> None:
     """No import hides in a function, where it would hide a cycle.
 
     The exceptions: the hub server and transformers are optional, and 'shard stop' does not wait for what only a rank, a
-    verification, or a question to the Hub needs.
+    verification, an export, or a question to the Hub needs.
     """
     found = [
         f"{path}: {function.name} imports {module}"
@@ -204,6 +207,8 @@ def test_imports_stand_at_the_top() -> None:
         "shard/cli.py: rank imports shard.host.rank",
         "shard/cli.py: survey_command imports shard.source.hubcheck",
         "shard/cli.py: verify imports shard.verify.stores",
+        "shard/cli.py: export_command imports shard.export.options",
+        "shard/cli.py: export_command imports shard.host.exports",
         "shard/training/check.py: _other_reader imports transformers",
     ]
 

@@ -7,13 +7,15 @@ import click
 import stamina.instrumentation
 
 from provision import __version__
+from provision.cli.append import append
 from provision.cli.bench import bench_loader
 from provision.cli.directories import concat, import_command
+from provision.cli.export import export
 from provision.cli.gather import gather
 from provision.cli.inspect import abort, attach, status, verify
 from provision.cli.provision import provision
 from provision.cli.runs import launch, plan, script
-from provision.cli.shards import cat, export, inspect_command
+from provision.cli.shards import cat, inspect_command
 from provision.cli.tokenizer import tokenizer
 from provision.cli.tools import hosts, hub
 from provision.errors import ProvisionError
@@ -26,7 +28,7 @@ def cli() -> None:
     """Gets a pretraining dataset onto a cluster: streamed, tokenized, sharded, verified."""
 
 
-for command in (provision, plan, script, launch, status, attach, abort, verify, gather):
+for command in (provision, plan, script, launch, append, status, attach, abort, verify, gather):
     cli.add_command(command)
 for command in (inspect_command, cat, export, import_command, concat, bench_loader):
     cli.add_command(command)

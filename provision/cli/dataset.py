@@ -44,10 +44,8 @@ dataset_options = (
     click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Column with the documents."),
 )
 
-DATASET_NAMES = (
-    *("dataset", "revision", "config", "include", "input_format", "document_per_line", "drop_empty_lines"),
-    "text_column",
-)
+INPUT_NAMES = frozenset({"input_format", "document_per_line", "drop_empty_lines"})
+DATASET_NAMES = (*("dataset", "revision", "config", "include", "text_column"), *sorted(INPUT_NAMES))
 """What `dataset_spec` takes."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from provision.cli.dataset import DATASET_NAMES, dataset_options, dataset_spec
+from provision.cli.exportoptions import EXPORT_NAMES, EXPORT_OPTIONS, export_wanted
 from provision.cli.hostsfile import hosts_option, slots_option
 from provision.cli.storage import compress_option, compression_of, for_option, frame_tokens_option
 from provision.cli.values import Rate, Seconds, Size
@@ -182,6 +183,7 @@ _OPTIONS = (
         metavar="DIR",
         help="Bring the holdout of all hosts to DIR on this machine when the run is complete.",
     ),
+    *EXPORT_OPTIONS,
     click.option(
         "--skip-unready",
         is_flag=True,
@@ -239,7 +241,7 @@ def run_options(command: F) -> F:
 
     @wraps(command)
     def wrapped(*args: Any, **values: Any) -> Any:
-        taken = {option: values.pop(option) for option in _NAMES}
+        taken = {option: values.pop(option, _ABSENT.get(option)) for option in _NAMES}
         return command(*args, request=_request(**taken), **values)
 
     decorated: Any = wrapped
@@ -249,12 +251,15 @@ def run_options(command: F) -> F:
     return result
 
 
+_ABSENT = {"output_dir": "", "overwrite": False}
+"""For commands that have not got these options: they say themselves."""
 _NAMES = (
     *("hosts_file", "default_slots", *DATASET_NAMES, "tokenizer", "eod", "bos"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
     *("trainers", "compress_level", "frame_tokens"),
     *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
     *("detached", "on_host_failure", "rebalance", "lost_seconds", "gather_holdout"),
+    *EXPORT_NAMES,
     *("skip_unready", "skip_space_check", "lost", "ssh_config", "remote_python", "run_dir", "overwrite"),
 )
 
@@ -303,6 +308,7 @@ def _request(
             rebalance=rebalance,
             lost_seconds=lost_seconds,
             gather_holdout=None if gather_holdout is None else str(gather_holdout.expanduser().absolute()),
+            export=export_wanted(**{name: others.pop(name) for name in EXPORT_NAMES}),
         ),
         **others,
     )

@@ -25,7 +25,7 @@ from provision.survey import Answer
 def plan(request: Request, as_json: bool) -> None:
     """Show what a run would do on each host; start nothing."""
     with TemporaryDirectory(prefix="shardfleet-plan-") as directory:
-        prepared = prepare(request, _say, run_dir=Path(directory))
+        prepared = prepare(request, say, run_dir=Path(directory))
     if as_json:
         surveys = {
             name: msgspec.to_builtins(answer.survey) if isinstance(answer, Answer) else {"problem": answer.reason}
@@ -45,7 +45,7 @@ def plan(request: Request, as_json: bool) -> None:
 @run_options
 def script(request: Request) -> None:
     """Write run_all_hosts.sh, which does the whole run by itself."""
-    prepared = prepare(request, _say)
+    prepared = prepare(request, say)
     _say_checks(prepared)
     _say_failures(prepared)
     path = write_run(prepared)
@@ -62,7 +62,11 @@ def launch(request: Request, plain: bool, as_json: bool) -> None:
     Exit code: 0 every unit is committed; 1 something is missing; 2 refused; 130 stopped, and shown to be; 3 stopped,
     but not shown to be on the hosts named.
     """
-    prepared = prepare(request, _say)
+    start(prepare(request, say), plain=plain, as_json=as_json)
+
+
+def start(prepared: Prepared, *, plain: bool, as_json: bool) -> None:
+    """Write the script of a run, and become it."""
     _say_checks(prepared)
     require_ready(prepared.plan, prepared.checks)
     write_run(prepared)
@@ -85,14 +89,14 @@ def _say_checks(prepared: Prepared) -> None:
 
 def _say_notes(prepared: Prepared) -> None:
     for line in prepared.notes:
-        _say(line)
+        say(line)
 
 
 def _say_failures(prepared: Prepared) -> None:
     for host in prepared.plan.present:
         for check in failures(prepared.checks[host.name]):
-            _say(f"{host.name}: {check.text}")
+            say(f"{host.name}: {check.text}")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     click.echo(text, err=True)

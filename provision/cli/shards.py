@@ -1,7 +1,6 @@
-"""inspect, cat, export: commands for directories of shards on this machine."""
+"""inspect, cat: commands that look at directories of shards on this machine."""
 
 import json
-import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from provision.cli.values import Count
 from provision.decoder import decoder_of
 from provision.display import human, rows_table
 from provision.errors import InputError
-from shard.export.options import ExportOptions
-from shard.export.run import FORMATS
-from shard.export.run import export as write_export
 from shard.records import UnitSource
 from shard.stored import Stored, open_stored
 from shard.summary import Document, document_at, lengths_of
@@ -184,44 +179,3 @@ def _shards(facts: dict[str, Any]) -> Any:
     rows = [(shard["stem"], f"{shard['documents']:,}", human(shard["tokens"]), shard["source"]) for shard in shards]
     more = f"and {len(rows) - _SHARDS_SHOWN:,} more: --json has all" if len(rows) > _SHARDS_SHOWN else ""
     return rows_table("", ("shard", "documents", "tokens", "source"), rows[:_SHARDS_SHOWN], more)
-
-
-@click.command()
-@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False, exists=True))
-@click.option("--format", "format_name", type=click.Choice([*FORMATS]), required=True, help="See docs/formats.md.")
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to make.")
-@click.option("--context-length", type=click.IntRange(min=1), help="Tokens of a sample, where the format has samples.")
-@click.option(
-    "--shard-size",
-    "shard_tokens",
-    type=Count(),
-    metavar="TOKENS",
-    help="Tokens of a file at which the next begins, such as 100M. [default: what is customary]",
-)
-@click.option("--local-ranks", type=click.IntRange(min=1), help="Ranks of a host that trains (catid). [default: 8]")
-@click.option("--name", default="shardfleet", show_default=True, help="In file names, where the format has one (llmc).")
-def export(
-    directories: tuple[Path, ...],
-    format_name: str,
-    target: Path,
-    context_length: int | None,
-    shard_tokens: int | None,
-    local_ranks: int | None,
-    name: str,
-) -> None:
-    """Write DIRECTORIES of shards, train and holdout, in the format of a trainer.
-
-    Every payload is compared with its record on the way. The target appears when all of it is written, with export.json
-    that says what it holds and where from. Formats with the same payload take it by hard link, where that is possible.
-    """
-    options = ExportOptions(
-        context_length=context_length, shard_tokens=shard_tokens, name=name, local_ranks=local_ranks
-    )
-    done = write_export(directories, format_name, target, options)
-    click.echo(f"{target}: {done.documents:,} documents, {done.tokens - done.left_out:,} tokens as {format_name}")
-    click.echo(f"{done.disk_bytes:,} bytes of its own, {done.linked_bytes:,} shared with the shards")
-    if done.left_out:
-        click.echo(f"{done.left_out:,} tokens at the end fill no sample of {context_length} and were left out")
-    if done.note:
-        click.echo(f"note: {done.note}")
-    sys.stdout.flush()

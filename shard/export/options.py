@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from shard.errors import JobError
+from shard.job import TokenizerSpec
 from shard.records import Split
 from shard.stored import Stored
 
@@ -29,6 +30,19 @@ class ExportOptions:
                 raise JobError(f"{field.replace('_', ' ')} {value}: must be positive")
         if not self.name or not self.name.replace("-", "").replace("_", "").isalnum() or not self.name.isascii():
             raise JobError(f"name {self.name!r}: only letters, digits, - and _ may be in it")
+
+
+def require_exportable(format_name: str, tokenizer: TokenizerSpec, context_length: int | None) -> None:
+    """Raise JobError for an export that could only fail, before there are shards."""
+    if format_name in ("nanogpt", "llmc") and tokenizer.dtype != "uint16":
+        raise JobError(
+            f"--format {format_name}: its readers take uint16, and {tokenizer.name} has {tokenizer.vocab_size} ids; "
+            f"choose another format, or a tokenizer of at most {UINT16_VOCABULARY}"
+        )
+    if format_name == "llmc" and tokenizer.eod_id is None:
+        raise JobError("--format llmc with --eod none: its readers find documents by the end-of-document id")
+    if format_name == "parquet-packed" and context_length is None:
+        raise JobError("--format parquet-packed needs --context-length")
 
 
 def short_name(split: Split) -> str:

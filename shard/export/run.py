@@ -1,22 +1,20 @@
 """Export: directories of shards → one directory in a trainer's format, which appears whole or not at all."""
 
 import hashlib
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from shard.disk import fsync_directory, is_full
-from shard.errors import DiskFullError, JobError, StoreError
+import msgspec
+
+from shard.errors import JobError, ShardError
 from shard.export import catid, datatrove, litdata, llmc, mds, megatron, nanogpt, olmo, parquet
 from shard.export.options import ExportOptions
-from shard.frozen import sealed_json
+from shard.frozen import canonical_json, sealed_json, unsealed
 from shard.records import Split
 from shard.stored import Stored, open_stored
-from shard.whole import make_last
+from shard.whole import appearing, make_last
 
 EXPORT_FILE = "export.json"
 EXPORT_VERSION = 1
@@ -55,6 +53,8 @@ class Exported:
     """That it shares with them by hard links."""
     note: str | None
     """What whoever trains on it must know."""
+    there: bool = False
+    """Whether it was there before, and nothing had to be done."""
 
 
 def export(directories: Sequence[Path], format_name: str, target: Path, options: ExportOptions) -> Exported:
@@ -67,29 +67,37 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
         raise JobError(f"--local-ranks {options.local_ranks}: only catid's files depend on how many ranks read them")
     sources = [open_stored(directory) for directory in directories]
     _require_one_dataset(sources)
-    if target.exists() or target.is_symlink():
-        raise StoreError(f"{target}: exists; exports replace nothing: remove it, or choose another --to")
-    unfinished = target.absolute().with_name(f".{target.absolute().name}.{secrets.token_hex(4)}.tmp")
-    try:
-        unfinished.mkdir(parents=True)
+    with appearing({"train": target}) as places:
+        unfinished = places["train"]
         left_out = {source.record.split: FORMATS[format_name](source, unfinished, options) for source in sources}
         facts = _facts(sources, format_name, options, left_out, unfinished)
         (unfinished / EXPORT_FILE).write_bytes(sealed_json(facts))
         linked, own = _sizes(unfinished)
         make_last(unfinished)
-        unfinished.rename(target.absolute())
-        fsync_directory(target.absolute().parent)
-    except OSError as error:
-        if is_full(error):
-            raise DiskFullError(
-                f"{target}: {os.strerror(error.errno or 0)}; nothing is left of this export, and the shards are as "
-                "they were: free space there, or choose another --to"
-            ) from error
-        raise StoreError(f"{target}: {error.strerror or error}; nothing is left of this export") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     documents, tokens = (sum(counts) for counts in zip(*((s.documents, s.tokens) for s in sources), strict=True))
     return Exported(target, documents, tokens, sum(left_out.values()), own, linked, NOTES.get(format_name))
+
+
+def existing(directories: Sequence[Path], format_name: str, target: Path, options: ExportOptions) -> Exported | None:
+    """The very export of these shards that `target` holds already; None where it holds none, or another.
+
+    By `export.json`, the records of the shards, and the sizes of files.
+    """
+    try:
+        found = msgspec.json.decode(unsealed((target / EXPORT_FILE).read_bytes()))
+        sources = [open_stored(directory) for directory in directories]
+        splits = {source.record.split: found["splits"][source.record.split] for source in sources}
+        left_out = {split: facts["left_out"] for split, facts in splits.items()}
+        sizes = all((target / name).stat().st_size == file["bytes"] for name, file in found["files"].items())
+        wanted = _facts(sources, format_name, options, left_out, None) | {"files": found["files"]}
+    except (OSError, ShardError, msgspec.DecodeError, KeyError, TypeError):
+        return None
+    if not sizes or msgspec.json.decode(canonical_json(wanted)) != found:
+        return None
+    linked, own = _sizes(target)
+    documents, tokens = (sum(counts) for counts in zip(*((s.documents, s.tokens) for s in sources), strict=True))
+    note = NOTES.get(format_name)
+    return Exported(target, documents, tokens, sum(left_out.values()), own, linked, note, there=True)
 
 
 def _require_one_dataset(sources: Sequence[Stored]) -> None:
@@ -105,9 +113,13 @@ def _require_one_dataset(sources: Sequence[Stored]) -> None:
 
 
 def _facts(
-    sources: Sequence[Stored], format_name: str, options: ExportOptions, left_out: Mapping[Split, int], root: Path
+    sources: Sequence[Stored],
+    format_name: str,
+    options: ExportOptions,
+    left_out: Mapping[Split, int],
+    root: Path | None,
 ) -> dict[str, Any]:
-    """`export.json`: where the files come from, and what they must be."""
+    """`export.json`: where the files come from, and, for a `root`, what they must be."""
     first = sources[0].record
     return {
         "format": format_name,
@@ -126,7 +138,9 @@ def _facts(
             }
             for source in sources
         },
-        "files": {
+        "files": {}
+        if root is None
+        else {
             path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
             for path in sorted(root.rglob("*"))
             if path.is_file()

@@ -1,7 +1,7 @@
 """What a host has committed: told to the launcher, and removed where the launcher says that another host keeps it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +11,11 @@ from shard.disk import fsync_directory
 from shard.errors import JobError
 from shard.frozen import read_record
 from shard.host.claim import unclaimed
+from shard.identity import Identity
 from shard.job import Job
 from shard.present import is_whole
 from shard.progress import UnitCounts
-from shard.records import SPLITS, ShardRecord, Split, place_of, read_directory, read_shard
+from shard.records import SPLITS, ShardRecord, Split, belongs, place_of, read_directory, read_shard
 from shard.store import directories_of, discard, open_store
 
 _SUFFIX = ".json"
@@ -34,6 +35,9 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     holdout_sidecars: Mapping[str, str] = msgspec.field(default_factory=dict)
     holdout_compressed_sha256: str = ""
     """Of the file in place of the payload; empty where the payload is raw."""
+    path: str = ""
+    """Source file, of a unit that is none of the job's own dataset: it was there before the job appended to it."""
+    content_id: str = ""
 
 
 class Commits(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +58,11 @@ def commits_of(job: Job) -> Commits:
     commits: list[Commit] = []
     if all(places.values()):
         stems = set.intersection(*(_stems(directory) for directory in directories.values()))
-        wanted = job.identity.units, job.fingerprint
+        chain = (*job.earlier, job.identity)
         for stem in sorted(stems, key=int):
-            train, holdout = (_whole(directories[split], stem, split, *wanted) for split in SPLITS)
+            train, holdout = (_whole(directories[split], stem, split, chain) for split in SPLITS)
             if train is not None and holdout is not None:
-                commits.append(_commit(train, holdout))
+                commits.append(_commit(train, holdout, named=train.unit < job.identity.first_unit))
     return Commits(place=places["train"], holdout_place=places["holdout"], units=commits)
 
 
@@ -91,19 +95,18 @@ def _stems(directory: Path) -> set[str]:
     return {name for name in names if name.isascii() and name.isdigit()}
 
 
-def _whole(directory: Path, stem: str, split: Split, units: int, fingerprint: str) -> ShardRecord | None:
+def _whole(directory: Path, stem: str, split: Split, chain: Sequence[Identity]) -> ShardRecord | None:
     """The record of a shard whose files have the recorded sizes; None for one that would be done again."""
     try:
         record = read_shard(directory, stem)
     except JobError:
         return None
-    right = (record.split, record.fingerprint) == (split, fingerprint) and f"{record.unit:06d}" == stem
-    if not right or record.unit >= units:
+    if record.split != split or f"{record.unit:06d}" != stem or not belongs(record, chain):
         return None
     return record if is_whole(directory, stem, record) else None
 
 
-def _commit(train: ShardRecord, holdout: ShardRecord) -> Commit:
+def _commit(train: ShardRecord, holdout: ShardRecord, *, named: bool) -> Commit:
     return Commit(
         counts=counts_of(train, holdout),
         host=train.host,
@@ -113,6 +116,8 @@ def _commit(train: ShardRecord, holdout: ShardRecord) -> Commit:
         holdout_index_sha256=holdout.index_sha256,
         holdout_sidecars=holdout.sidecars,
         holdout_compressed_sha256="" if holdout.compressed is None else holdout.compressed.sha256,
+        path=train.source.path if named else "",
+        content_id=train.source.content_id if named else "",
     )
 
 

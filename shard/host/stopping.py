@@ -12,6 +12,7 @@ from shard.host.claim import PID_FILE, remove_secrets
 from shard.host.processes import Process, cookie, end_all, is_alive, with_cookie
 from shard.host.stops import NOW_SIGNAL
 from shard.job import Job
+from shard.options import Options
 from shard.store import remove_leftovers
 
 _KILL_AFTER_GRACE_SECONDS = 10.0
@@ -32,12 +33,13 @@ def stop(job_directory: Path, *, now: bool) -> list[Process]:
 
     Works where the supervisor is alive, hangs, was killed, or was never started.
     """
-    grace = 0.0
+    options = Options()
     try:
         job = read_record(job_directory / "job.json", Job)
-        grace = 0.0 if now else job.options.grace_seconds
+        options = job.options
     except JobError:
-        job = None  # never pushed, or half: there may be processes all the same
+        job = None  # never pushed, or half: there may be processes all the same, such as an export's
+    grace = 0.0 if now else options.grace_seconds
     supervisor = _supervisor(job_directory)
     if supervisor is not None and is_alive(supervisor):
         _signal(supervisor, NOW_SIGNAL if now else signal.SIGTERM)

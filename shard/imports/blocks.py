@@ -14,8 +14,11 @@ from shard.job import TokenizerSpec
 
 BLOCK_TOKENS = 4 << 20
 """At about which a block ends; a longer document is a block by itself."""
-_LONGEST_TOKENS = 1 << 27
-"""Of a document that only an id ends. A file without that id must not be taken into memory whole to say so."""
+_MOST_TOKENS = (1 << 31) - 1
+"""Of a document: more an index of Megatron's cannot say."""
+LONGEST_TOKENS = 1 << 27
+"""Of a document that only an id ends, or that is compressed: a file without that id, or a frame that claims to be vast,
+must not be taken into memory to say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,9 @@ def by_lengths(path: Path, dtype: np.dtype[Any], lengths: NDArray[Any], index: P
 
     `lengths` [documents] is in tokens, as `index` has them. Raises SourceError when they are not those of the file.
     """
-    if len(lengths) and lengths.min() < 0:
-        raise SourceError(f"{index}: document {int(lengths.argmin())} has {lengths.min()} tokens")
+    for document in (int(lengths.argmin()), int(lengths.argmax())) if len(lengths) else ():
+        if not 0 <= lengths[document] <= _MOST_TOKENS:
+            raise SourceError(f"{index}: document {document} has {lengths[document]} tokens, of 0 to {_MOST_TOKENS}")
     tokens, size = int(lengths.sum(dtype=np.int64)), path.stat().st_size
     if size != tokens * dtype.itemsize:
         raise SourceError(
@@ -73,7 +77,7 @@ def by_end(ids: Iterable[NDArray[Any]], eod: int, where: str) -> Iterator[Docume
         before = sum(map(len, held))
         if not len(ends):
             held.append(chunk)
-            if before + len(chunk) > _LONGEST_TOKENS:
+            if before + len(chunk) > LONGEST_TOKENS:
                 break
             continue
         yield Documents(

@@ -20,7 +20,7 @@ from shard.batch import TokenBatch
 from shard.errors import JobError, SourceError
 from shard.formats.payload import payload_of
 from shard.frozen import stays_below
-from shard.imports.blocks import BLOCK_TOKENS, Documents
+from shard.imports.blocks import BLOCK_TOKENS, LONGEST_TOKENS, Documents
 from shard.imports.options import ImportOptions
 from shard.imports.sources import Source, listed, split_of
 
@@ -139,6 +139,8 @@ def _check_footer(footer: bytes, hashed: int, head: int, path: Path) -> None:
 def _span(decompressor: Any, frame: bytes, count: int, token_bytes: int, where: str) -> NDArray[np.uint32]:
     """[tokens] of one document."""
     size = count * token_bytes
+    if count > LONGEST_TOKENS:
+        raise SourceError(f"{where}: {count} tokens, more than a document can have here ({LONGEST_TOKENS})")
     try:
         said = zstandard.frame_content_size(frame)
         if said not in (-1, size):  # before room is made for what a damaged frame says

@@ -67,8 +67,8 @@ def import_tokens(
     if form.says_width:
         options.require_no_ids(format_name)
     finals: Directories = {"train": target, "holdout": holdout}
+    sources = in_order(form.find(path))
     with appearing(finals) as unfinished:
-        sources = in_order(form.find(path))
         job = _job(path, format_name, sources, unfinished, options.tokenizer)
         with open_store(job) as directories:
             records = list(_write(sources, form.read, job, directories, options))

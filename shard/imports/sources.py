@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shard.errors import JobError, SourceError
+from shard.frozen import is_text
 from shard.records import Split
 
 _WORD = re.compile(r"[a-z]+")
@@ -55,6 +56,8 @@ def listed(path: Path, *patterns: str) -> list[tuple[str, Path, Split]]:
     A file is for holdout when a word of its relative path is val, valid, validation, test, eval or holdout; one that is
     given by itself is always for train. Raises JobError when there is none.
     """
+    if not is_text(str(path)):
+        raise JobError(f"{path!r}: a path that is not UTF-8; rename it")
     if path.is_file():
         return [(path.name, path, "train")]
     if not path.is_dir():
@@ -62,6 +65,9 @@ def listed(path: Path, *patterns: str) -> list[tuple[str, Path, Split]]:
     found = {file for pattern in patterns for file in path.rglob(pattern) if file.is_file()}
     named = sorted((file.relative_to(path).as_posix(), file) for file in found)
     visible = [(name, file, split_of(name)) for name, file in named if "/." not in f"/{name}"]
+    for name, _, _ in visible:
+        if not is_text(name):
+            raise JobError(f"{path}: {name!r}: a file name that is not UTF-8; rename it")
     if not visible:
         raise JobError(f"{path}: holds no {' or '.join(patterns)}; is it of another --format?")
     return visible

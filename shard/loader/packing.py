@@ -50,8 +50,7 @@ def pack_in_order(pieces: Pieces, context_length: int, multiple: int) -> Rows:
     needed = -(-pieces.lengths // multiple) * multiple
     begins = np.cumsum(spaced) - spaced
     # [pieces] the first piece of the next row, for a row that begins with this one; a long piece is a row by itself
-    following = np.searchsorted(begins + needed, begins + context_length, side="right")
-    following = np.maximum(following, np.arange(len(following)) + 1).tolist()
+    following = np.searchsorted(begins + needed, begins + context_length, side="right").tolist()
     first, row_firsts = 0, []
     while first < len(following):
         row_firsts.append(first)

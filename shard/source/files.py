@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from shard.job import Dataset, Unit
 _TAIL_BYTES = 64 << 10
 
 
+@lru_cache(maxsize=8)
 def filesystem(root: str) -> tuple[Any, str]:
     """The file system of a directory or URL, and the root's path in it. Raises ValueError, ImportError or OSError."""
     return fsspec.core.url_to_fs(root)  # type: ignore[no-any-return]

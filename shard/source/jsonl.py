@@ -14,7 +14,7 @@ import pyarrow.json as pj
 
 from shard.batch import TextBatch
 from shard.errors import SourceError
-from shard.source.lines import Block
+from shard.source.lines import Block, lines_in
 from shard.source.strings import strings_of, text_batch
 
 _WHITE_SPACE = b" \t\r"
@@ -39,14 +39,14 @@ class JsonLines:
         """
         for block in blocks:
             odd: Counter[str] = Counter()
-            arrays = list(self._strings(block.data, 0, block, odd))
+            arrays = list(self._strings(block.data, 0, block, odd, block.lines))
             batch = text_batch(arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays or [strings_of([])]))
             dropped = {reason: batch.dropped.get(reason, 0) + odd[reason] for reason in (*batch.dropped, *odd)}
             yield TextBatch(batch.data, batch.offsets, batch.rows + odd.total(), dropped)
 
-    def _strings(self, data: bytes, offset: int, block: Block, odd: Counter[str]) -> Iterator[Any]:
+    def _strings(self, data: bytes, offset: int, block: Block, odd: Counter[str], lines: int) -> Iterator[Any]:
         """Arrays of the strings in `data`, which lies at `offset` in the block. Rows that are none go to `odd`."""
-        array = self._parsed(data)
+        array = self._parsed(data, lines)
         if array is not None:
             yield array
             return
@@ -54,8 +54,9 @@ class JsonLines:
         if middle in (0, len(data)):
             middle = data.rfind(b"\n", 0, len(data) - 1) + 1
         if middle:
-            yield from self._strings(data[:middle], offset, block, odd)
-            yield from self._strings(data[middle:], offset + middle, block, odd)
+            above = lines_in(data[:middle])
+            yield from self._strings(data[:middle], offset, block, odd, above)
+            yield from self._strings(data[middle:], offset + middle, block, odd, lines - above)
             return
         text = self._by_itself(data, offset, block)
         if isinstance(text, str):
@@ -63,7 +64,7 @@ class JsonLines:
         else:
             yield text
 
-    def _parsed(self, data: bytes) -> Any:
+    def _parsed(self, data: bytes, lines: int) -> Any:
         """The column, if each line is an object in which it is a string, null or missing; else None."""
         if not data:
             return strings_of([])
@@ -73,7 +74,6 @@ class JsonLines:
         except pa.ArrowInvalid:
             return None
         # Arrow takes an object for a row wherever its lines end.
-        lines = data.count(b"\n") + (not data.endswith(b"\n"))
         if len(column) != lines and len(column) != sum(bool(line.strip(_WHITE_SPACE)) for line in data.split(b"\n")):
             return None
         return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

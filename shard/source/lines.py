@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from shard.errors import SourceError, SourceKindError
 from shard.job import Unit
 
@@ -11,6 +13,7 @@ BLOCK_BYTES = 4 << 20
 LONGEST_BYTES = 1 << 30
 """Of a line, or of a document that is a file: both are in memory as a whole."""
 _PAST_END_BYTES = 64 << 10
+_NEWLINE = 10
 MARK = b"\xef\xbb\xbf"
 """With which some editors begin a file; no part of the text."""
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -44,6 +47,8 @@ class Block:
     """Where it ends (exclusive)."""
     first_line: int
     """Number of its first line, from 1, within the unit."""
+    lines: int
+    """Blank ones, and a last one without newline, included."""
 
 
 def part_of(unit: Unit) -> Part | None:
@@ -60,11 +65,19 @@ def without_mark(data: bytes, *, where: str) -> bytes:
 
 def blocks(file: Readable, part: Part | None = None, *, where: str, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """Blocks of about `block_bytes`; of one line where that is longer. Raises SourceError for one over a gigabyte."""
-    lines = 1
+    first_line = 1
     for start, data in _whole_lines(file, part, where, block_bytes):
         text = without_mark(data, where=where) if start == 0 else data
-        yield Block(text, start, start + len(data), lines)
-        lines += data.count(b"\n")
+        lines = lines_in(data)
+        yield Block(text, start, start + len(data), first_line, lines)
+        first_line += lines
+
+
+def lines_in(data: bytes) -> int:
+    """How many lines there are, blank ones and a last one without newline included."""
+    # Not bytes.count(), which is slower than all the rest of reading.
+    newlines = int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE))
+    return newlines + (data[-1:] not in (b"", b"\n"))
 
 
 def _whole_lines(file: Readable, part: Part | None, where: str, block_bytes: int) -> Iterator[tuple[int, bytes]]:

@@ -7,7 +7,8 @@ from typing import Any
 from shard.errors import SourceReadError
 from shard.source.lines import Readable
 
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 32 << 10
+"""tarfile copies what is left of it at every read."""
 _BLOCK_BYTES = 512
 _TEXT = ".txt"
 

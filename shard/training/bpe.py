@@ -6,9 +6,8 @@ itself, characters of equal frequency are kept or left by chance.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import tokenizers
 from tokenizers.models import BPE
@@ -17,6 +16,7 @@ from tokenizers.trainers import BpeTrainer
 
 from shard.errors import TokenizerError
 from shard.tokenizer.panics import panics_named
+from shard.training.alphabet import Alphabet
 from shard.training.recipe import SPACE, UNK, Json, Recipe, with_ids
 
 TRAINER = f"tokenizers {tokenizers.__version__}"
@@ -48,24 +48,23 @@ def normalizer_of(recipe: Recipe) -> tokenizers.normalizers.Normalizer | None:
     return found
 
 
-def train(texts: Iterable[list[str]], recipe: Recipe, alphabet: Sequence[str]) -> Model:
-    """Train on texts; `alphabet` is that of a SentencePiece-style BPE, empty for a byte-level one.
+def train(texts: Iterable[list[str]], recipe: Recipe, alphabet: Alphabet | None) -> Model:
+    """Train on texts; `alphabet` is that of a SentencePiece-style BPE, None for a byte-level one.
 
     Raises TokenizerError when the texts do not give as many tokens as were asked for.
     """
-    byte_level = recipe.kind == "bpe"
     bare = {**_around(recipe, _UNTRAINED), "added_tokens": [], "post_processor": None}
-    shell = _loaded({**bare, "pre_tokenizer": _pre_tokenizer(recipe, alphabet)})
+    shell = _loaded({**bare, "pre_tokenizer": _pre_tokenizer(recipe)})
     trainer = BpeTrainer(
         vocab_size=recipe.vocab_size,
         min_frequency=_LEAST_FREQUENCY,
         special_tokens=list(recipe.reserved),
-        initial_alphabet=sorted(ByteLevel.alphabet()) if byte_level else list(alphabet),
-        max_token_length=None if byte_level else _LONGEST_PIECE,
+        initial_alphabet=sorted(ByteLevel.alphabet()) if alphabet is None else list(alphabet.characters),
+        max_token_length=None if alphabet is None else _LONGEST_PIECE,
         show_progress=False,
     )
     with panics_named("tokenizers"):
-        shell.train_from_iterator(texts, trainer)
+        shell.train_from_iterator(_trainable(texts, recipe, alphabet), trainer)
     model: Json = json.loads(shell.to_str())["model"]
     vocab: dict[str, int] = model["vocab"]
     if len(vocab) != recipe.vocab_size:
@@ -75,7 +74,7 @@ def train(texts: Iterable[list[str]], recipe: Recipe, alphabet: Sequence[str]) -
             "or another --vocab-size"
         )
     merges = [(left, right) for left, right in model["merges"]]
-    return Model(vocab, merges if byte_level else _merges_of_pieces(vocab, recipe))
+    return Model(vocab, merges if alphabet is None else _merges_of_pieces(vocab, recipe))
 
 
 def as_json(model: Model, recipe: Recipe) -> bytes:
@@ -122,28 +121,27 @@ def _loaded(config: Json) -> tokenizers.Tokenizer:
         raise TokenizerError(f"the configuration of the reference is none that tokenizers reads: {error}") from error
 
 
-def _pre_tokenizer(recipe: Recipe, alphabet: Sequence[str]) -> Json:
-    """The configuration's, after what no token may be made of is taken out: names of reserved tokens, else a text that
-    often says `<s>` would make the special token out of it; and characters outside the alphabet."""
-    apart = "|".join(map(re.escape, sorted(recipe.reserved, key=len, reverse=True)))
-    if alphabet:
-        apart += f"|[^{''.join(_ranges(alphabet))}]+"
-    steps = [{"type": "Split", "pattern": {"Regex": apart}, "behavior": "Removed", "invert": False}]
+def _trainable(texts: Iterable[list[str]], recipe: Recipe, alphabet: Alphabet | None) -> Iterator[list[str]]:
+    """The texts with a line's end for what no token may be made of: names of reserved tokens, else a text that often
+    says `<s>` would make the special token out of it; and characters outside the alphabet."""
+    apart = [re.compile("|".join(map(re.escape, sorted(recipe.reserved, key=len, reverse=True))))]
+    if alphabet is not None:
+        apart.append(alphabet.others)
+    for batch in texts:
+        for pattern in apart:
+            batch = [pattern.sub("\n", text) for text in batch]
+        yield batch
+
+
+def _pre_tokenizer(recipe: Recipe) -> Json:
+    """The configuration's; where that leaves texts whole, one that parts words, else tokens would reach across them."""
     own = recipe.configuration.pre_tokenizer
-    if own is not None:
-        steps.append(own)
-    if own is None or (own["type"] == "Metaspace" and not own.get("split", True)):
-        # One that does not split leaves whole texts, where tokens would be made across words.
-        steps.append({"type": "Split", "pattern": {"Regex": _WORDS}, "behavior": "Isolated", "invert": False})
-    return {"type": "Sequence", "pretokenizers": steps}
-
-
-def _ranges(alphabet: Sequence[str]) -> Iterator[str]:
-    """The alphabet, and the space that becomes SPACE, for the inside of a character class."""
-    points = sorted({ord(" "), *map(ord, alphabet)})
-    starts = [points[0], *(after for before, after in pairwise(points) if after != before + 1)]
-    ends = [*(before for before, after in pairwise(points) if after != before + 1), points[-1]]
-    return (rf"\x{{{start:x}}}-\x{{{end:x}}}" for start, end in zip(starts, ends, strict=True))
+    words = {"type": "Split", "pattern": {"Regex": _WORDS}, "behavior": "Isolated", "invert": False}
+    if own is None:
+        return words
+    if own["type"] == "Metaspace" and not own.get("split", True):
+        return {"type": "Sequence", "pretokenizers": [own, words]}
+    return own
 
 
 def _merges_of_pieces(vocab: dict[str, int], recipe: Recipe) -> list[tuple[str, str]]:

@@ -45,8 +45,8 @@ class Recipe:
         for token in self.more_specials:
             if not token.strip() or token in BYTES or self.specials.count(token) > 1:
                 raise TokenizerError(f"--special {token!r}: empty, a byte's token, or there already")
-        if self.vocab_size < (least := len(self.reserved) + 256):
-            raise TokenizerError(f"--vocab-size {self.vocab_size}: less than {least}, which tokens of bytes alone take")
+        if self.vocab_size <= (least := len(self.specials) + 256):
+            raise TokenizerError(f"--vocab-size {self.vocab_size}: special tokens and bytes alone are {least}")
 
     @property
     def specials(self) -> tuple[str, ...]:
@@ -108,13 +108,13 @@ def after(data: bytes, kind: Kind | None, *, origin: str) -> tuple[Kind, Configu
         found = Configuration(*(config.get(part) for part in Configuration.__slots__))
     except (ValueError, AttributeError, RecursionError) as error:
         raise TokenizerError(f"{origin}: not a tokenizer.json: {error}") from error
-    own: Kind = "bpe" if _has(found.pre_tokenizer, "ByteLevel") else "sentencepiece"
+    own: Kind = "bpe" if has(found.pre_tokenizer, "ByteLevel") else "sentencepiece"
     if kind not in (None, own):
         raise TokenizerError(
             f"{origin}: its configuration is for {'byte-level BPE' if own == 'bpe' else 'SentencePiece-style BPE'}; "
             f"leave out --kind {kind}, or take another --reference"
         )
-    if own == "sentencepiece" and not _has(found.decoder, "ByteFallback"):
+    if own == "sentencepiece" and not has(found.decoder, "ByteFallback"):
         # Without it, characters outside the vocabulary would come back as the names of their bytes.
         others = [found.decoder] if found.decoder is not None else []
         decoder: Json = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, *others]}
@@ -152,13 +152,14 @@ def with_ids(post_processor: Json | None, specials: Mapping[str, int], *, where:
     return made
 
 
-def _has(part: object, kind: str) -> bool:
-    return any(inner.get("type") == kind for inner in _objects(part))
+def has(part: object, kind: str) -> bool:
+    """Whether a part of a configuration is of this type, or holds one that is."""
+    return any(inner.get("type") == kind for inner in objects(part))
 
 
-def _objects(part: object) -> Iterator[Json]:
+def objects(part: object) -> Iterator[Json]:
     """All objects within a part of a configuration, itself first."""
     if isinstance(part, dict):
         yield cast("Json", part)
     for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from _objects(inner)
+        yield from objects(inner)

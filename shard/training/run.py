@@ -19,7 +19,7 @@ from shard.options import Options
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit
-from shard.training.alphabet import alphabet_of
+from shard.training.alphabet import Alphabet, alphabet_of
 from shard.training.bpe import TRAINER, Model, as_json, normalizer_of, train
 from shard.training.check import Checked, check, check_model
 from shard.training.pieces import as_model, require_expressible
@@ -111,7 +111,7 @@ def _reading(order: Order, locations: dict[str, str]) -> Iterator[Open]:
 
 
 def _train(recipe: Recipe, sample: Sample) -> tuple[Model, bytes]:
-    alphabet: list[str] = []
+    alphabet: Alphabet | None = None
     if recipe.kind == "sentencepiece":
         normalizer = normalizer_of(recipe)
         alphabet = alphabet_of(sample.texts(), str if normalizer is None else normalizer.normalize_str)

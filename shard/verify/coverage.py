@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shard.frozen import canonical_json
-from shard.job import Identity, Unit
+from shard.identity import Identity, identity_at
+from shard.job import Unit
 from shard.progress import ranges_of
 from shard.records import SPLITS, Split
 from shard.verify.chain import LineChain, end_problems, row_problems
@@ -68,6 +69,8 @@ class _Proof:
         self._all = directories
         self._plan = units
         self._planned = {unit.ordinal: unit for unit in units or ()}
+        record = self._directories[0].record
+        self._chain = (identity,) if record is None else record.chain
         self._shards: dict[Split, dict[int, _Place]] = {split: {} for split in SPLITS}
         self._unreadable = {ordinal for report in directories for ordinal in report.unreadable}
         self._missing: list[tuple[int, int]] = []
@@ -168,12 +171,14 @@ class _Proof:
     def chain_rows(self) -> None:
         """The units of a file follow each other from its first row to its last, as far as they are there."""
         shards = {**self._shards["holdout"], **self._shards["train"]}
-        before: dict[str, _Place] = {}
+        # What was appended may have files of the same names.
+        before: dict[tuple[Identity | None, str], _Place] = {}
         lines = LineChain()
         for ordinal in sorted(shards):
             place = shards[ordinal]
-            facts, last = place.facts, before.get(place.facts.path)
-            before[facts.path] = place
+            file = identity_at(self._chain, ordinal), place.facts.path
+            facts, last = place.facts, before.get(file)
+            before[file] = place
             for problem in row_problems(facts, last.facts if last else None):
                 self._unprove(place, problem + (f" ({last.file})" if last else ""))
             first, final = self._is_end(ordinal, -1, shards), self._is_end(ordinal, +1, shards)
@@ -187,6 +192,8 @@ class _Proof:
         if ordinal in self._planned:
             unit = self._planned[ordinal]
             return unit.part == (0 if step < 0 else unit.parts - 1)
+        if identity_at(self._chain, ordinal) != identity_at(self._chain, ordinal + step):
+            return True
         neighbour = shards.get(ordinal + step)
         if neighbour is not None:
             return neighbour.facts.path != shards[ordinal].facts.path

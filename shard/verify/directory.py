@@ -14,7 +14,8 @@ from shard.compression import RANKS_FILE
 from shard.errors import JobError, VerificationError
 from shard.formats.payload import DTYPES
 from shard.frozen import canonical_json, unsealed
-from shard.job import FORMAT, FORMAT_VERSION, Identity
+from shard.identity import Identity, broken_link, identity_at
+from shard.job import FORMAT, FORMAT_VERSION
 from shard.manifest import MANIFEST_FILE, Manifest
 from shard.rankfile import read_codec
 from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split, place_of
@@ -189,6 +190,8 @@ def _directory_problems(record: DirectoryRecord) -> Iterator[str]:
         yield f"format {record.format!r} version {record.version}; this reads {FORMAT!r} version {FORMAT_VERSION}"
     if record.fingerprint != identity.fingerprint:
         yield f"fingerprint {record.fingerprint} is not that of its identity, {identity.fingerprint}"
+    if (broken := broken_link(record.chain)) is not None:
+        yield f"earlier: {broken}"
     repeated = (
         *(("format", record.format, identity.format), ("version", record.version, identity.version)),
         *(("dtype", record.dtype, identity.dtype), ("tokenizer kind", record.tokenizer.kind, identity.tokenizer_kind)),
@@ -212,8 +215,9 @@ def _record_problems(record: ShardRecord, directory: DirectoryRecord) -> Iterato
         yield f"version {record.version}; this reads version {FORMAT_VERSION}"
     # Where dataset.json contradicts itself that is one error, not one a shard.
     sound = directory.fingerprint == directory.identity.fingerprint
-    if sound and record.fingerprint != directory.fingerprint:
-        yield f"fingerprint {record.fingerprint} is not the directory's, {directory.fingerprint}"
+    identity = identity_at(directory.chain, record.unit) or directory.identity
+    if sound and record.fingerprint != identity.fingerprint:
+        yield f"fingerprint {record.fingerprint} is not the directory's, {identity.fingerprint}"
     source = record.source
     if not 0 <= source.row_start <= source.row_end <= source.file_rows:
         yield f"rows {source.row_start} to {source.row_end} of {source.file_rows} are impossible"

@@ -33,10 +33,10 @@ def verify(directories: Sequence[Path], *, progress: Progress | None = None) -> 
 def verify_job(job: Job, *, progress: Progress | None = None) -> Report:
     """Verify both directories of a job on its host.
 
-    The bytes of the job's own units are read, and those of units that records name this host for; on a shared file
-    system the others are left to the hosts whose job they are.
+    The bytes of the job's own units are read, those of units that records name this host for, and those that were there
+    before the job appended to them; on a shared file system the others are left to the hosts whose job they are.
     """
-    mine = frozenset(unit.ordinal for unit in job.units)
+    mine = frozenset(unit.ordinal for unit in job.units).union(range(job.identity.first_unit))
     return report_of(
         verify_directory(directory, host=job.host, expected=(split, job.identity), mine=mine, progress=progress)
         for split, directory in directories_of(job).items()

@@ -46,6 +46,16 @@ def test_version(place: Path) -> None:
         (("plan", "--dataset", "data", "--attempts", "0"), "--attempts"),
         (("plan", "--dataset", "data", "--lease", "1"), "--lease"),
         (("plan", "--dataset", "data", "--hosts", "no.txt"), "no.txt: no such file"),
+        (("plan", "--dataset", "data", "--format", "mds"), "--format and --to go together"),
+        (
+            ("plan", "--dataset", "data", "--tokenizer", "bytes", "--to", "x", "--format", "mds"),
+            "--to='x': not a whole path",
+        ),
+        (
+            ("plan", "--dataset", "data", "--tokenizer", "bytes", "--to", "/x", "--format", "parquet-packed"),
+            "needs --context-length",
+        ),
+        (("export", "~/x", "--format", "mds", "--to", "y", "--hosts", "one.txt"), "--to='y': not a whole path"),
         (("verify",), "TARGETS"),
         (("verify", "nowhere"), "no directory of shards"),
         (("verify", "nowhere", "neither"), "nowhere: no dataset.json there"),

@@ -221,7 +221,7 @@ def test_ledger_speaks_only_for_hosts_that_were_not_asked() -> None:
         1: ("beta", True),
         2: ("alpha", False),
     }
-    after = ledger_of(placement, ledger, found.keys())
+    after = ledger_of(plan_of(), placement, ledger, found.keys())
     assert {unit: entry.host for unit, entry in after.items()} == {1: "beta", 2: "alpha", 3: "gamma", 77: "beta"}
 
 

@@ -112,6 +112,17 @@ def test_cu_seqlens_of_one_size(store: Path) -> None:
         _ = every_sample(dataset, cu_seqlens_size=5).cu_seqlens
 
 
+def test_windows_of_many_documents(tmp_path: Path) -> None:
+    """Windows with hundreds of documents have all of them, those without tokens left out."""
+    made = [[[7] * (number % 3) for number in range(3000)]]
+    _, starts = stream_of(made, eod=False)
+    dataset = TokenDataset(write_store(tmp_path, made, eod=False), 700)
+    batch = every_sample(dataset, mask_boundaries=True)
+    used = batch.input_ids.size
+    assert batch.cu_seqlens.tolist() == sorted({*(start for start in starts if start < used), *range(0, used + 1, 700)})
+    assert np.flatnonzero(~batch.loss_mask).tolist() == sorted({start - 1 for start in starts if 0 < start <= used})
+
+
 def test_wide_batches(any_store: Path) -> None:
     """Tokens come as int32 or int64, as asked."""
     dataset = TokenDataset(any_store, CONTEXT)

@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -250,12 +251,22 @@ def test_a_fork_reads_on(store: Path) -> None:
     running = iter(loader)
     dataset = loader.dataset
     assert isinstance(dataset, TokenDataset)
-    with dataset.reader.lock:
-        child = os.fork()
-        if child == 0:
-            with deadline(20):
-                same = loader.batch_at(7).tokens.tobytes() == expected
-            os._exit(0 if same else 1)
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with dataset.reader.lock:
+            held.set()
+            forked.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if loader.batch_at(7).tokens.tobytes() == expected else 1)
+    forked.set()
+    holder.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert next(running).step == 0
     loader.close()

@@ -109,11 +109,21 @@ def test_batches_of_whole_documents(tmp_path: Path, cache: Path, shards: Shards,
         assert (labels[start + filled - 1] == -100) == bool(ends), (
             "a document that goes on has a label for its last token"
         )
+    ended = segments.ends_document[np.append(np.flatnonzero(segments.starts % CONTEXT == 0)[1:], 0) - 1]
+    assert (batch.tokens[ended, -1] == 7).all(), "nothing is left from an earlier batch"
     documents = [tokens[start:end] for start, end in pairwise(starts)]
     expected = [tuple(one[at : at + CONTEXT]) for one in documents for at in range(0, len(one), CONTEXT)]
     assert sorted(found) == sorted(expected)
     rests = {tuple(one[at : at + CONTEXT]) for one in documents for at in range(CONTEXT, len(one), CONTEXT)}
     firsts = [piece for piece, start in zip(found, segments.starts, strict=True) if start % CONTEXT == 0]
+    after = {
+        tuple(one[at : at + CONTEXT]): one[at + CONTEXT]
+        for one in documents
+        for at in range(0, len(one) - CONTEXT, CONTEXT)
+    }
+    assert [after[piece] for piece, ends in zip(found, segments.ends_document, strict=True) if not ends] == labels[
+        (segments.starts + segments.filled - 1)[~segments.ends_document]
+    ].tolist(), "the label of a row's last token is the one that comes next in its document"
     assert batch.is_continuation.tolist() == [piece in rests for piece in firsts]
     assert np.array_equal(batch.loss_mask.reshape(-1), labels != -100)
 

@@ -203,7 +203,7 @@ def test_no_space(name: str, store: Path, small_disk: Path) -> None:
     before, target = contents(store), small_disk / "out"
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * 200_000)
-    with pytest.raises(DiskFullError, match=rf"{target}: No space left on device; nothing is left of this export"):
+    with pytest.raises(DiskFullError, match=rf"{target}: No space left on device; nothing was made"):
         export([store / "train", store / "holdout"], name, target, options_for(name))
     assert os.listdir(small_disk) == ["ballast"]
     assert contents(store) == before

@@ -1,5 +1,6 @@
 """shard/imports: what an export wrote, or another tool, becomes shards again; what is wrong with it is named."""
 
+import os
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -186,7 +187,7 @@ def test_megatron_ids_of_any_width(dtype: str, code: int, tmp_path: Path) -> Non
     """Ids are narrowed to what the vocabulary needs; a document may have several sequences."""
     megatron_files(tmp_path / "text", DOCUMENTS, dtype, code, sequences=[2, 1, 1, 3])
     for given in ("text", "text.bin", "text.idx"):
-        train, holdout = taken(tmp_path / given, "megatron", tmp_path / given.replace(".", "-"))
+        train, holdout = taken(tmp_path / given, "megatron", tmp_path / f"from-{given}")
         assert written(train) == DOCUMENTS and written(holdout) == []
         assert read_index(train / "000000.idx").dtype == "uint16"
 
@@ -363,3 +364,22 @@ def test_modes_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "text.idx").write_bytes(index_bytes([np.array([2], np.int32)], "uint16") + b"\0")
     with pytest.raises(SourceError, match="multimodal"):
         taken(tmp_path / "text", "megatron", tmp_path)
+
+
+def test_lengths_that_no_document_has(tmp_path: Path) -> None:
+    """An index that gives a document less than nothing, or more than any can have, is refused before it is read."""
+    (tmp_path / "x.ds").write_bytes(np.array([1, EOD, 2, EOD], "<u2").tobytes())
+    for ends in ([3, 2, 4], [1 << 40, 4]):
+        (tmp_path / "x.ds.index").write_bytes(np.array(ends, "<u8").tobytes())
+        with pytest.raises(SourceError, match=r"x\.ds\.index: document"):
+            taken(tmp_path / "x.ds", "datatrove", tmp_path)
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    """Records are JSON: a file that they cannot name is refused."""
+    path = tmp_path / "tokens" / os.fsdecode(b"\xff.bin")
+    path.parent.mkdir()
+    path.write_bytes(np.array([1, EOD], "<u2").tobytes())
+    for given in (path, path.parent):
+        with pytest.raises(JobError, match="not UTF-8"):
+            taken(given, "nanogpt", tmp_path)

@@ -243,7 +243,7 @@ def test_every_line_is_in_one_part(lines: list[bytes], end: bytes, parts: int, b
 def test_text_lines_against_a_plain_loop(lines: list[str], drop: bool) -> None:
     """Lines end with LF or CRLF; empty ones, and with the option those of white space, are dropped and counted."""
     data = "\n".join(lines).encode()
-    found = list(line_texts([Block(data, 0, len(data), 1)], drop_blank=drop))
+    found = list(line_texts([Block(data, 0, len(data), 1, 0)], drop_blank=drop))
     rows = data.decode().removesuffix("\n").split("\n") if data else []
     rows = [row.removesuffix("\r") if number < data.count(b"\n") else row for number, row in enumerate(rows)]
     expected = [row for row in rows if row and (row.strip(" \t\r\v\f") or not drop)]

@@ -1,0 +1,118 @@
+"""provision/append.py: which files are new, by what hosts say they hold."""
+
+import pytest
+from msgspec.structs import replace
+
+from provision.append import Added, Held, added, joined
+from provision.catalog.types import Catalog, SourceFile
+from provision.errors import InputError, NothingToAppendError
+from provision.plan import Plan, job_of
+from shard.host.contents import Contents, UnitThere
+from shard.job import Holdout
+from shard.records import DirectoryRecord, directory_record
+from tests.support.jobs import BYTES_SPEC
+from tests.support.plans import MIB, dataset, plan_of, source_files
+
+FILES = source_files(*[10 * MIB] * 8)
+
+
+def record_of(plan: Plan) -> DirectoryRecord:
+    return directory_record(job_of(plan, plan.hosts[0]), "train")
+
+
+def units_of(plan: Plan) -> list[UnitThere]:
+    return [UnitThere(unit.ordinal, unit.path, unit.content_id) for unit in plan.units]
+
+
+FIRST = plan_of(files=FILES[:3])
+SECOND = plan_of(files=FILES[3:5], earlier=(FIRST.identity,))
+
+
+def held(*plans: Plan, without: tuple[int, ...] = ()) -> Held:
+    """What hosts hold after these plans, all but some units."""
+    units = [unit for plan in plans for unit in units_of(plan) if unit.unit not in without]
+    return Held(record_of(plans[-1]), tuple(units))
+
+
+def adding(before: Held, files: list[SourceFile], unit_bytes: int = 256 * MIB, name: str = "owner/name") -> Added:
+    return added(before, Catalog(dataset(name), tuple(files)), BYTES_SPEC, Holdout(), unit_bytes)
+
+
+def test_only_what_is_new_is_added() -> None:
+    """Files whose content is there are left out, whatever they are called; the rest keeps the dataset's order."""
+    renamed = SourceFile(path="data/zz.parquet", size=10 * MIB, content_id=FILES[1].content_id)
+    found = adding(held(FIRST), [*FILES[:5], renamed])
+    assert (found.files, found.earlier) == (FILES[3:5], (FIRST.identity,))
+    assert [unit.ordinal for unit in plan_of(files=found.files, earlier=found.earlier).units] == [3, 4]
+
+
+def test_appended_to_again() -> None:
+    """What comes next comes behind all that was appended before."""
+    found = adding(held(FIRST, SECOND), FILES[:6])
+    assert (found.files, found.earlier) == (FILES[5:6], (FIRST.identity, SECOND.identity))
+    third = plan_of(files=found.files, earlier=found.earlier)
+    assert third.unit(5) == third.units[0] and third.has(5) and not third.has(4)
+    assert third.identity.base == SECOND.fingerprint
+
+
+@pytest.mark.parametrize("before", [held(FIRST), held(FIRST, SECOND)], ids=["run", "append"])
+def test_nothing_new(before: Held) -> None:
+    """The same files again are nothing to append: no failure."""
+    with pytest.raises(NothingToAppendError, match="all 3 files") as nothing:
+        adding(before, FILES[:3])
+    assert nothing.value.exit_code == 0
+
+
+def test_an_append_that_was_cut_short_goes_on() -> None:
+    """The same files, of which units are missing, are the same append."""
+    found = adding(held(FIRST, SECOND, without=(4,)), FILES[:5])
+    assert (found.files, found.earlier) == (FILES[3:5], (FIRST.identity,))
+    assert plan_of(files=found.files, earlier=found.earlier).identity == SECOND.identity
+
+
+@pytest.mark.parametrize(("plans", "missing"), [((FIRST,), 1), ((FIRST, SECOND), 1), ((FIRST, SECOND), 4)])
+def test_nothing_comes_behind_what_is_not_complete(plans: tuple[Plan, ...], missing: int) -> None:
+    """Units that are on no host are named: behind them nothing is appended."""
+    with pytest.raises(InputError, match=rf"units {missing} to {missing} of the directories"):
+        adding(held(*plans, without=(missing,)), FILES)
+
+
+def test_a_changed_file_is_refused() -> None:
+    """A file of the same dataset whose content is another cannot be appended; one of another dataset can."""
+    changed = SourceFile(path=FILES[1].path, size=10 * MIB, content_id="sha256:" + "f" * 64)
+    with pytest.raises(InputError, match=r"data/000001\.parquet is there with another content"):
+        adding(held(FIRST), [FILES[0], changed])
+    assert adding(held(FIRST), [changed], name="other/name").files == [changed]
+
+
+def test_other_options_are_refused() -> None:
+    """Each difference from the shards there is named."""
+    other = replace(BYTES_SPEC, eod_id=None)
+    with pytest.raises(InputError, match=r"eod_id: None, not 256; holdout_seed: 3, not 0"):
+        added(held(FIRST), Catalog(dataset(), tuple(FILES)), other, Holdout(seed=3), MIB)
+
+
+def test_hosts_are_joined() -> None:
+    """New hosts hold nothing, others may be behind; units of all are one list."""
+    found = joined(
+        {
+            "behind": Contents(record=record_of(FIRST), units=units_of(FIRST)[:2]),
+            "new": Contents(record=None, units=[]),
+            "last": Contents(record=record_of(SECOND), units=[*units_of(FIRST)[2:], *units_of(SECOND)]),
+        }
+    )
+    assert found == held(FIRST, SECOND)
+
+
+def test_hosts_that_do_not_agree() -> None:
+    """Directories of another dataset are named with their host; where nothing is, nothing can be appended to."""
+    other = plan_of(files=FILES[5:])
+    with pytest.raises(InputError, match=r"beta holds shards of fingerprint"):
+        joined(
+            {
+                "alpha": Contents(record=record_of(SECOND), units=[]),
+                "beta": Contents(record=record_of(other), units=[]),
+            }
+        )
+    with pytest.raises(InputError, match="no host has shards"):
+        joined({"alpha": Contents(record=None, units=[])})

@@ -1,0 +1,216 @@
+"""Which files a dataset's name stands for when not all of it is Parquet, and how they become units."""
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import fsspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision.catalog.files import files_catalog
+from provision.catalog.inputs import Readable, readable
+from provision.catalog.types import DatasetSpec, SourceFile
+from provision.errors import CatalogError
+from provision.estimates import disk_needed
+from provision.units import units_of
+from shard.inputs import Input, Kind, kind_of
+from shard.job import Dataset, Holdout, TokenizerSpec, Unit, identity_of
+from tests.support.inputs import PER_LINE, arrow_stream, json_lines, tar_of
+from tests.support.plans import MIB, dataset, plan_of
+
+
+def chosen(paths: Sequence[str], form: Input | None = None, *, included: bool = False) -> Readable:
+    return readable(sorted(paths), set(paths), form or Input(), included=included, where="d", chosen_by="")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("a.parquet", Kind("parquet")),
+        ("d/a.jsonl", Kind("jsonl")),
+        ("a.json", Kind("jsonl")),
+        ("c4-train.00000-of-01024.json.gz", Kind("jsonl", "gzip")),
+        ("a.jsonl.zst", Kind("jsonl", "zstd")),
+        ("a.txt", Kind("text")),
+        ("a.txt.gz", Kind("text", "gzip")),
+        ("a.tgz", Kind("tar", "gzip")),
+        ("a.tar.zst", Kind("tar", "zstd")),
+        ("data-00000-of-00001.arrow", Kind("arrow")),
+        ("a.parquet.gz", None),
+        ("state.json", None),
+        ("jsonl", None),
+        ("a.jsonl/b", None),
+        ("a.gz", None),
+        ("a.md", None),
+    ],
+)
+def test_kind_by_suffix(path: str, kind: Kind | None) -> None:
+    """A file is read as its suffixes say; one that says nothing is not."""
+    assert kind_of(path, Input()) == kind
+
+
+def test_where_there_is_parquet_only_that_is_read() -> None:
+    """A repository that also has its data as JSON lines keeps the units it always had, and the rest is named."""
+    found = chosen(["b.parquet", "a.parquet", "raw/a.jsonl", "raw/b.jsonl", "x.csv", "README.md", ".gitattributes"])
+    assert found.paths == ["a.parquet", "b.parquet"]
+    assert found.notes == (
+        "not read: 2 .jsonl; choose them with --include, or with --input-format",
+        "not read, of kinds that are not known: 1 .csv; --input-format says what they are",
+    )
+
+
+def test_mixed_suffixes() -> None:
+    """Without Parquet, every file is read as its suffix says; hidden files and documentation are no data."""
+    found = chosen(["a.txt", "b.tar", "c.jsonl", "LICENSE.txt", "readme.txt", ".x/d.txt", "e.bin"])
+    assert found.paths == ["a.txt", "b.tar", "c.jsonl"]
+    assert found.notes[0] == "read by suffix: 1 as jsonl, 1 as tar, 1 as text"
+    assert "1 .bin" in found.notes[1]
+
+
+def test_forced_format() -> None:
+    """--input-format takes what its suffix says; without such files those of unknown kind; and all of --include."""
+    form = Input(format="jsonl")
+    assert chosen(["a.parquet", "b.jsonl", "c.data"], form).paths == ["b.jsonl"]
+    assert chosen(["a.parquet", "c.data", "d.data.gz"], form).paths == ["c.data", "d.data.gz"]
+    assert chosen(["a.txt", "c.data"], form, included=True).paths == ["a.txt", "c.data"]
+    assert chosen(["a.parquet", "b.jsonl"], form).form == Input()
+    assert chosen(["c.data"], form).form == form
+    assert chosen(["a.tar"], Input(format="tar")).form == Input(format="tar")
+
+
+def test_folder_of_save_to_disk() -> None:
+    """Caches beside saved data are no data; where nothing was saved, a name alone makes no cache."""
+    saved = [f"train/{name}" for name in ("data-0.arrow", "cache-1.arrow", "state.json", "dataset_info.json")]
+    assert chosen(saved).paths == ["train/data-0.arrow"]
+    assert chosen(["cache-1.arrow"]).paths == ["cache-1.arrow"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "form", "message"),
+    [
+        (["a.csv", "b.csv", "c.md"], Input(), "d: no file to be read; there are 2 .csv, 1 .md"),
+        (["a.parquet"], Input(format="text"), "d: no file to be read as text; there are 1 .parquet"),
+        ([], Input(), "d: no file"),
+        (["a.jsonl"], PER_LINE, "--document-per-line is for plain text; this is jsonl"),
+        (["a.parquet"], Input(drop_empty_lines=True), "--drop-empty-lines is for plain text; this is parquet"),
+    ],
+)
+def test_nothing_to_read(paths: list[str], form: Input, message: str) -> None:
+    """What there is instead is said; an option that would do nothing is refused."""
+    with pytest.raises(CatalogError) as caught:
+        chosen(paths, form)
+    assert message in str(caught.value)
+
+
+# A look into the first file
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "form", "message"),
+    [
+        ("a.jsonl", json_lines(["x"], "body"), Input(), "no 'text' in its first lines; its names are id, body, url"),
+        ("a.jsonl.gz", gzip.compress(json_lines([3, 4])), Input(), "'text' holds a int, not a string"),
+        ("a.json", json.dumps([{"text": "x"}]).encode(), Input(), "not JSON lines"),
+        ("a.json", json.dumps({"text": "x"}, indent=1).encode(), Input(), "not JSON lines"),
+        ("a.jsonl", '{"text": "x"}'.encode("utf-16"), Input(), "UTF-16; convert it"),
+        ("a.txt", "text".encode("utf-16"), Input(), "UTF-16; convert it"),
+        ("a.tar", tar_of([("a.json", b"{}"), ("b.jpg", b"")]), Input(), "none of its first members is named *.txt"),
+        ("a.arrow", arrow_stream(["x"]).replace(b"text", b"body"), Input(), "its columns are id, body"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_first_file_is_not_what_it_should_be(
+    name: str, data: bytes, form: Input, message: str, scheme: str, tmp_path: Path
+) -> None:
+    """What no file of the dataset will hold is said before a host is asked, wherever the files lie."""
+    root = f"{scheme}{tmp_path}"
+    fs, base = fsspec.core.url_to_fs(root)
+    fs.makedirs(base, exist_ok=True)
+    fs.pipe_file(f"{base}/{name}", data)
+    with pytest.raises(CatalogError) as caught:
+        files_catalog(DatasetSpec(name=root, input=form))
+    assert message in str(caught.value)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.tar", "a.arrow"])
+def test_damaged_first_file_is_the_workers_to_report(name: str, tmp_path: Path) -> None:
+    """A file that cannot be read does not end the plan, as with Parquet."""
+    (tmp_path / name).write_bytes(b"this is not what its name says" * 100)
+    assert [file.path for file in files_catalog(DatasetSpec(name=str(tmp_path))).files] == [name]
+
+
+# Units
+
+
+def sources(*names: str, size: int = 10) -> list[SourceFile]:
+    return [SourceFile(path=name, size=size, content_id=f"etag:{name}") for name in names]
+
+
+def test_only_what_can_be_read_from_its_middle_is_cut() -> None:
+    """Parquet and uncompressed lines are cut at --unit-size; other files are one unit, however large."""
+    names = ["a.parquet", "b.jsonl", "c.jsonl.gz", "d.txt.gz", "e.tar", "f.arrow"]
+    found = {unit.path: unit.parts for unit in units_of(sources(*names, size=100), 30)}
+    assert found == {"a.parquet": 4, "b.jsonl": 4, "c.jsonl.gz": 1, "d.txt.gz": 1, "e.tar": 1, "f.arrow": 1}
+    assert [unit.parts for unit in units_of(sources("a.txt", size=100), 30, PER_LINE)] == [4, 4, 4, 4]
+    assert [unit.parts for unit in units_of(sources("a.txt", size=100), 30)] == [1]
+
+
+@given(st.lists(st.integers(0, 40), max_size=40), st.integers(1, 60))
+def test_small_files_share_units(sizes: list[int], unit_bytes: int) -> None:
+    """Every file is in one unit, in order; no unit of several is too large, and none could take its neighbour in."""
+    files = [SourceFile(path=f"{n:03d}.txt", size=size, content_id="etag:x") for n, size in enumerate(sizes)]
+    units = units_of(files, unit_bytes)
+    groups = [[m.path for m in unit.members] if isinstance(unit.members, tuple) else [unit.path] for unit in units]
+    assert [path for group in groups for path in group] == [file.path for file in files]
+    assert all(unit.size <= unit_bytes for unit, group in zip(units, groups, strict=True) if len(group) > 1)
+    by_path = {file.path: file.size for file in files}
+    for unit, following in zip(units, groups[1:], strict=False):
+        assert unit.size + by_path[following[0]] > unit_bytes
+    assert [unit.ordinal for unit in units] == list(range(len(units)))
+
+
+def test_other_content_of_a_small_file_is_another_unit() -> None:
+    """A unit of several files is known by all of them."""
+    one, other = sources("a.txt", "b.txt"), [*sources("a.txt"), SourceFile(path="b.txt", size=10, content_id="etag:y")]
+    assert units_of(one, 100)[0].content_id != units_of(other, 100)[0].content_id
+
+
+def test_at_most_so_many_files_in_a_unit() -> None:
+    """A million small files are neither a million shards nor one."""
+    units = units_of([SourceFile(path=f"{n:06d}.txt", size=1, content_id="etag:x") for n in range(10_000)], MIB)
+    assert [len(unit.members) for unit in units if isinstance(unit.members, tuple)] == [4096, 4096, 1808]
+
+
+def test_fingerprint_of_a_parquet_dataset_stays_what_it_was() -> None:
+    """Shards that were made before other inputs were read are still those of the same dataset and options."""
+    units = [
+        Unit(ordinal=n, path=f"data/train-{n // 2:05d}.parquet", size=1000 + n // 2, content_id=f"etag:{n // 2}",
+             part=n % 2, parts=2)
+        for n in range(4)
+    ]  # fmt: skip
+    plain = Dataset(kind="files", name="/d", root="/d", revision="0" * 40, text_column="text")
+    spec = TokenizerSpec(name="gpt2", kind="tiktoken", vocab_size=50257, eod_id=50256, sha256="0" * 64, file="f")
+    expected = "779a32112a69a0d82c88a3ed56ec106f63c2c7e712f1b4b526955101dd501f01"
+    assert identity_of(plain, spec, Holdout(), units).fingerprint == expected
+    files = [SourceFile(path=f"data/train-{n:05d}.parquet", size=1000 + n, content_id=f"etag:{n}") for n in range(2)]
+    assert units_of(files, 501) == tuple(units)
+
+
+def test_disk_by_kind_of_file() -> None:
+    """A byte of plain text gives fewer tokens than one of Parquet, one of a compressed file more."""
+
+    def need(name: str) -> int:
+        return disk_needed(plan_of(files=sources(name, size=MIB)), 10**9)
+
+    assert need("a.jsonl") < need("a.parquet") < need("a.jsonl.zst")
+
+
+def test_plans_carry_how_files_are_read() -> None:
+    """What was asked for reaches the hosts' jobs."""
+    plan = plan_of(files=sources("a.data"), dataset=dataset(input=Input(format="jsonl")))
+    assert plan.dataset.input.format == "jsonl"
+    assert plan.identity.input == Input(format="jsonl")
