@@ -23,8 +23,11 @@ class ExportOptions:
     local_ranks: int | None = None
     """Of a host that trains, where the format must have a share for each (catid); None for eight."""
 
+    test_rows: int | None = None
+    """Rows of the train split that become the test split, where the format has rows and the holdout is left out."""
+
     def __post_init__(self) -> None:
-        for field in ("context_length", "shard_tokens", "local_ranks"):
+        for field in ("context_length", "shard_tokens", "local_ranks", "test_rows"):
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise JobError(f"{field.replace('_', ' ')} {value}: must be positive")

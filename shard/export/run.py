@@ -67,6 +67,13 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
         raise JobError(f"--local-ranks {options.local_ranks}: only catid's files depend on how many ranks read them")
     sources = [open_stored(directory) for directory in directories]
     _require_one_dataset(sources)
+    if options.test_rows is not None and (
+        format_name != "parquet-packed" or [source.record.split for source in sources] != ["train"]
+    ):
+        raise JobError(
+            f"--test-size {options.test_rows}: draws rows of parquet-packed from the train shards; give these alone, "
+            "or leave it out, and the holdout is the test split"
+        )
     with appearing({"train": target}) as places:
         unfinished = places["train"]
         left_out = {source.record.split: FORMATS[format_name](source, unfinished, options) for source in sources}

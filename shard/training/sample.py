@@ -45,7 +45,7 @@ class Sample:
 
 
 def draw(units: Sequence[Unit], open_part: Open, spool: Spool, *, documents: int, seed: int) -> Sample:
-    """Draw `documents` documents to train on, or all that there are. Raises SourceError, DiskFullError."""
+    """Draw `documents` documents to train on, or all that there are. Raises SourceError, OSError."""
     sample = Sample(spool)
     taken = dict.fromkeys(_shuffled(units, seed), 0)
     while taken and sample.documents < documents:

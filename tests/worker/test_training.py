@@ -237,7 +237,7 @@ def test_no_sample_outlives_its_training(corpus: Path, tmp_path: Path) -> None:
 def test_what_exists_is_left_alone(corpus: Path, tmp_path: Path) -> None:
     """A training replaces nothing."""
     (tmp_path / "out").mkdir()
-    with pytest.raises(StoreError, match="exists; a training replaces nothing"):
+    with pytest.raises(StoreError, match="exists, and nothing is replaced"):
         train_tokenizer(order(corpus, tmp_path / "out"), {}, str)
 
 
