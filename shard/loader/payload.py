@@ -15,6 +15,8 @@ from shard.stored import StoredShard
 CHECK_SECONDS = 1.0
 """A file is looked at again when the last look is older: a deleted one would be read on for as long as it is open."""
 
+_REMEDY = "run 'shardfleet verify', write it again with the command that wrote it, and resume"
+
 
 class PayloadReader(Protocol):
     """Tokens of one shard by their places in it."""
@@ -45,9 +47,12 @@ class RawPayload:
 
     def read(self, start: int, out: NDArray[Any]) -> None:
         wanted, place = out.nbytes, start * self._itemsize
-        count = os.preadv(self._file.descriptor, (out.data,), place)
-        if count != wanted:
-            self._read_on(out.data.cast("B"), count, place)
+        try:
+            count = os.preadv(self._file.descriptor, (out.data,), place)
+            if count != wanted:
+                self._read_on(out.data.cast("B"), count, place)
+        except OSError as error:
+            raise ShardChangedError(f"{self._file.path}: cannot be read: {error.strerror}; {_REMEDY}") from error
 
     def _read_on(self, out: memoryview, done: int, place: int) -> None:
         """The rest, when the system gave less than was asked for."""
@@ -56,7 +61,7 @@ class RawPayload:
             if count == 0:
                 raise ShardChangedError(
                     f"{self._file.path}: ends at byte {place + done}, its record says {self._file.size}: it was cut "
-                    "short under the loader; run 'shardfleet verify', write it again, and resume"
+                    f"short under the loader; {_REMEDY}"
                 )
             done += count
 
@@ -100,7 +105,7 @@ class FramedPayload:
 
 
 def _damaged(error: VerificationError) -> ShardChangedError:
-    return ShardChangedError(f"{error}; run 'shardfleet verify', write it again, and resume")
+    return ShardChangedError(f"{error}; {_REMEDY}")
 
 
 class WatchedFile:
@@ -134,10 +139,9 @@ class WatchedFile:
             return
         try:
             found = self.path.stat()
-        except FileNotFoundError as error:
-            raise ShardChangedError(
-                f"{self.path}: deleted under the loader; write it again with the command that wrote it, and resume"
-            ) from error
+        except OSError as error:
+            what = "deleted under the loader" if isinstance(error, FileNotFoundError) else f"gone: {error.strerror}"
+            raise ShardChangedError(f"{self.path}: {what}; {_REMEDY}") from error
         opened = self._opened
         if (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) != (
             *(opened.st_dev, opened.st_ino, opened.st_size, opened.st_mtime_ns),
