@@ -22,6 +22,7 @@ from shard.formats.seekable import read_seek_table, seek_table, table_size
 from shard.frozen import canonical_json, sealed_json
 from shard.job import Holdout, Job
 from shard.options import Options
+from shard.payloadfile import FramedFile
 from shard.records import Compressed, ShardRecord, read_shard
 from shard.store import committed, directories_of, discard, open_store
 from shard.stored import open_stored
@@ -337,10 +338,17 @@ def test_a_wrong_rank_table_is_named(harm: str, job: Job, tmp_path: Path) -> Non
 def test_other_tokens_under_a_right_hash(job: Job) -> None:
     """A file that agrees with its record in bytes, but not in tokens, is found by its tokens."""
     directory = Path(job.output_dir)
-    record, other = read_shard(directory, "000002"), read_shard(directory, "000003")
-    shutil.copy(directory / "000003.zst", directory / "000002.zst")
-    (directory / "000002.json").write_bytes(sealed_json(replace(record, compressed=other.compressed)))
-    assert findings(job) == {"000002.zst"}
+    shard = open_stored(directory).shards[2]
+    assert shard.codec is not None
+    tokens = np.concatenate([block.tokens for block in shard.blocks()])
+    assert tokens[10] < 255
+    tokens[10] += 1  # text all the same
+    file = FramedFile(shard.payload, shard.codec, None)
+    file.write(tokens)
+    (directory / "000002.json").write_bytes(sealed_json(replace(shard.record, compressed=file.finish())))
+    (error,) = check(job).findings
+    assert error.file == str(shard.payload)
+    assert error.problem.startswith("its tokens have sha256")
 
 
 def test_a_record_that_denies_compression(job: Job) -> None:
