@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,32 @@ def test_a_host_without_its_rank_table_does_nothing(harm: str, written: Job, ran
     assert done.outcome == "failed"
     assert str(table) in done.reason
     assert not [*(tmp_path / "t").glob("0*")]
+
+
+def test_a_full_disk_leaves_nothing_half(written: Job, ranks: Path, tmp_path: Path) -> None:
+    """Without space for a frame or a table the host stops, names the place, and resumes when there is some."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("needs root, to mount a small file system")
+    try:
+        job = replace(written, output_dir=str(disk / "t"), holdout_dir=str(disk / "h"))
+        directory = write_job(job, tmp_path, ranks)
+        with supervising(directory) as supervisor:
+            done = supervisor.end()
+        assert done is not None
+        assert (done.outcome, done.quarantined) == ("failed", [])
+        assert f"{disk}/" in done.reason
+        assert "free space" in done.reason
+        assert not [*disk.rglob(".0*.tmp")]
+        subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
+        with supervising(directory) as supervisor:
+            done = supervisor.end()
+        assert done is not None
+        assert done.outcome == "complete"
+        assert findings(job) == set()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_raw_and_compressed_never_mix(raw: Job, written: Job, job: Job, corpus: Path) -> None:
