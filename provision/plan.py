@@ -126,7 +126,8 @@ def assign(units: Iterable[Unit], ranks: Sequence[int], placed: Mapping[int, int
 
 def run_id_of(dataset: Dataset, fingerprint: str, output_dir: str, holdout_dir: str) -> str:
     """The same command gives the same run, so that it continues where it stopped."""
-    name = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(dataset.name).name.lower()).strip("-")[:40] or "dataset"
+    called = " ".join(name for name, _ in dataset.named) or PurePosixPath(dataset.name).name
+    name = re.sub(r"[^a-z0-9]+", "-", called.lower()).strip("-")[:40] or "dataset"
     where = canonical_json([fingerprint, output_dir, holdout_dir])
     return f"{name}-{hashlib.sha256(where).hexdigest()[:10]}"
 
@@ -148,7 +149,7 @@ def make_plan(
     overwrite: bool,
 ) -> Plan:
     """Everything but who does what: `assigned` adds that."""
-    units = units_of(files, unit_bytes, dataset.input)
+    units = units_of(files, unit_bytes, dataset.input, named=bool(dataset.named))
     identity = identity_of(dataset, tokenizer, holdout, units)
     first_ranks = [sum(host.ranks for host in hosts[:index]) for index in range(len(hosts))]
     return Plan(

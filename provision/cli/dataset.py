@@ -1,18 +1,24 @@
 """The options that say which documents a run takes, and how they are read."""
 
+from pathlib import Path
 from typing import get_args
 
 import click
 
 from provision.catalog.types import DatasetSpec
+from provision.errors import CatalogError
 from shard.inputs import Format, Input
+from shard.job import DATASET_NAME
 
 dataset_options = (
     click.option(
         "--dataset",
+        "datasets",
         required=True,
-        metavar="NAME",
-        help="owner/name on the Hugging Face Hub, a directory, or an fsspec URL such as s3://bucket/path.",
+        multiple=True,
+        metavar="[AS=]NAME",
+        help="owner/name on the Hugging Face Hub, a directory, or an fsspec URL such as s3://bucket/path. "
+        "Several are read in this order, each given as AS=NAME; shards name what they come from.",
     ),
     click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub.  [default: main]"),
     click.option("--config", metavar="NAME", help="Configuration of the dataset, as its card on the Hub lists them."),
@@ -41,7 +47,7 @@ dataset_options = (
 )
 
 DATASET_NAMES = (
-    *("dataset", "revision", "config", "include", "input_format", "document_per_line", "drop_empty_lines"),
+    *("datasets", "revision", "config", "include", "input_format", "document_per_line", "drop_empty_lines"),
     "text_column",
 )
 """What `dataset_spec` takes."""
@@ -49,7 +55,7 @@ DATASET_NAMES = (
 
 def dataset_spec(
     *,
-    dataset: str,
+    datasets: tuple[str, ...],
     revision: str | None,
     config: str | None,
     include: tuple[str, ...],
@@ -59,11 +65,34 @@ def dataset_spec(
     text_column: str,
 ) -> DatasetSpec:
     """What those options ask for. Raises CatalogError when it cannot be meant."""
+    named = _named(datasets)
     return DatasetSpec(
-        name=dataset,
+        name=" ".join(datasets),
+        named=named,
         revision=revision,
         config=config,
         include=include,
         text_column=text_column,
         input=Input(format=input_format, document_per_line=document_per_line, drop_empty_lines=drop_empty_lines),
     )
+
+
+def _named(datasets: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """(name, what it stands for) of each of several; empty for one without a name.
+
+    Raises CatalogError when one of several has no name, or two have the same.
+    """
+    pairs = [(name, rest) for name, _, rest in (value.partition("=") for value in datasets)]
+    wrong = [value for value, (name, rest) in zip(datasets, pairs, strict=True) if not _is_named(name, rest)]
+    if len(datasets) == 1 and (wrong or Path(datasets[0]).exists()):
+        return ()
+    if wrong:
+        raise CatalogError(f"--dataset {wrong[0]}: one of several needs a name: --dataset web={wrong[0]}")
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise CatalogError(f"--dataset {twice[0]}=…: two datasets have this name")
+    return tuple(pairs)
+
+
+def _is_named(name: str, rest: str) -> bool:
+    return bool(rest) and DATASET_NAME.fullmatch(name) is not None

@@ -18,9 +18,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provision.catalog.types import DatasetSpec
+from provision.prepare import list_dataset
+from provision.units import units_of
 from shard.errors import SourceChangedError, SourceError, SourceReadError
 from shard.inputs import Input
-from shard.job import Job, Unit
+from shard.job import Holdout, Job, Unit
 from shard.source.download import Scratch
 from shard.source.lines import Block, Part, blocks
 from shard.source.opened import open_unit
@@ -38,7 +41,7 @@ from tests.support.inputs import (
     tar_of,
     text_lines,
 )
-from tests.support.jobs import QUICK
+from tests.support.jobs import QUICK, make_job
 from tests.support.text import real_documents
 from tests.support.worker import write_all
 
@@ -494,6 +497,29 @@ def test_parts_through_fsspec(documents: list[str], memory: fsspec.AbstractFileS
     job = planned_job("memory://parts", tmp_path / "out", unit_bytes=100_000)
     assert len(job.units) > 3
     assert [document for unit in job.units for document in read(job, unit)[0]] == documents
+
+
+# Several datasets
+
+
+def test_several_datasets_in_one_run(documents: list[str], memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    """Datasets of several kinds and places are one run; each unit's record names the dataset its rows come from."""
+    (tmp_path / "web").mkdir()
+    FORMATS["jsonl"][0](tmp_path / "web", documents[:50])
+    FORMATS["files"][0](tmp_path, documents[50:80])
+    memory.pipe("/far/a.jsonl", json_lines(documents[80:100]))
+    named_as = (("web", f"{tmp_path}/web"), ("files", f"{tmp_path}/d"), ("far", "memory://far"))
+    catalog = list_dataset(DatasetSpec(name="several", named=named_as))
+    units = units_of(catalog.files, 1 << 30, catalog.dataset.input, named=True)
+    job = make_job(catalog.dataset, tmp_path / "out", units=units, holdout=Holdout(rate=0))
+    records = write_all(job)
+    paths = [records[unit.ordinal]["train"].source.path for unit in units]
+    assert paths == ["web/a.jsonl", "files/000000.txt", "far/a.jsonl"]
+    assert [records[unit.ordinal]["train"].documents for unit in units] == [50, 30, 20]
+    assert [document for unit in units for document in read(job, unit)[0]] == documents[:100]
+    report = verify([tmp_path / "out" / split for split in ("train", "holdout")])
+    assert (report.coverage.complete, report.findings) == (True, [])
+    assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job
 
 
 # Memory
