@@ -7,8 +7,8 @@ import click
 
 from provision.catalog.types import DatasetSpec
 from provision.errors import CatalogError
+from shard.dataset import DATASET_NAME
 from shard.inputs import Format, Input
-from shard.job import DATASET_NAME
 
 dataset_options = (
     click.option(
