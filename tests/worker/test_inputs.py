@@ -183,6 +183,13 @@ def test_broken_json_line(line: bytes, message: str, tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith("000000")]
 
 
+def test_byte_of_a_broken_line_counts_the_mark(tmp_path: Path) -> None:
+    """The byte that is named is that of the file, of which a byte-order mark is a part."""
+    job = planned_job(folder(tmp_path, a__jsonl=b'\xef\xbb\xbf{"text": "a"}\noops\n'), tmp_path / "out")
+    with pytest.raises(SourceError, match=r"line 2 \(byte 17\): not JSON"):
+        read(job)
+
+
 def test_objects_that_span_lines_are_refused(tmp_path: Path) -> None:
     """An object that is spread over lines is no JSON line, wherever in a block it stands."""
     job = planned_job(folder(tmp_path, a__jsonl=b'{"text": "a"}\n{\n"text": "b"\n}\n'), tmp_path / "out")
@@ -452,6 +459,12 @@ def test_arrow_offsets_that_lead_out_of_the_data(tmp_path: Path) -> None:
     data[at + 4 : at + 8] = (1 << 30).to_bytes(4, "little")
     with pytest.raises(SourceReadError, match=r"a\.arrow: after row 0"):
         read_all(folder(tmp_path, a__arrow=bytes(data)), tmp_path)
+
+
+def test_arrow_stream_without_its_end(documents: list[str], tmp_path: Path) -> None:
+    """A stream that ends between two batches, as after a crash of its writer, is cut short, not complete."""
+    with pytest.raises(SourceReadError, match=r"a\.arrow: no Arrow file, and no Arrow stream with its end"):
+        read_all(folder(tmp_path, a__arrow=arrow_stream(documents[:100])[:-8]), tmp_path)
 
 
 def test_folder_that_datasets_saved(documents: list[str], tmp_path: Path) -> None:
