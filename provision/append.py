@@ -98,7 +98,8 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
     if len(chain) > 1:
         before, latest = chain[:-1], chain[-1]
         files = _new_files(held, catalog, latest.first_unit)
-        units = units_of(files, unit_bytes, catalog.dataset.input, latest.first_unit)
+        dataset = catalog.dataset
+        units = units_of(files, unit_bytes, dataset.input, latest.first_unit, named=bool(dataset.named))
         there = {unit.unit for unit in held.units}
         if identity_of(catalog.dataset, tokenizer, holdout, units, base=before[-1]) == latest:
             _require_complete(held, latest.first_unit)

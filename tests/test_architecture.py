@@ -18,6 +18,7 @@ SHARED = {
     "shard.progress": "*",
     "shard.records": "*",
     "shard.errors": "*",
+    "shard.dataset": {"DATASET_NAME"},
     "shard.inputs": "*",
     "shard.manifest": "*",
     "shard.verify.report": "*",

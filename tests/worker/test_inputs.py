@@ -18,9 +18,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provision.catalog.types import DatasetSpec
+from provision.prepare import list_dataset
+from provision.units import units_of
 from shard.errors import SourceChangedError, SourceError, SourceReadError
 from shard.inputs import Input
-from shard.job import Job, Unit
+from shard.job import Holdout, Job, Unit
 from shard.source.download import Scratch
 from shard.source.lines import Block, Part, blocks
 from shard.source.opened import open_unit
@@ -38,7 +41,7 @@ from tests.support.inputs import (
     tar_of,
     text_lines,
 )
-from tests.support.jobs import QUICK
+from tests.support.jobs import QUICK, make_job
 from tests.support.text import real_documents
 from tests.support.worker import write_all
 
@@ -178,6 +181,13 @@ def test_broken_json_line(line: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=rf"a\.jsonl: line 1001 \(byte 17000\): .*{message}"):
         write_all(job)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith("000000")]
+
+
+def test_byte_of_a_broken_line_counts_the_mark(tmp_path: Path) -> None:
+    """The byte that is named is that of the file, of which a byte-order mark is a part."""
+    job = planned_job(folder(tmp_path, a__jsonl=b'\xef\xbb\xbf{"text": "a"}\noops\n'), tmp_path / "out")
+    with pytest.raises(SourceError, match=r"line 2 \(byte 17\): not JSON"):
+        read(job)
 
 
 def test_objects_that_span_lines_are_refused(tmp_path: Path) -> None:
@@ -451,6 +461,12 @@ def test_arrow_offsets_that_lead_out_of_the_data(tmp_path: Path) -> None:
         read_all(folder(tmp_path, a__arrow=bytes(data)), tmp_path)
 
 
+def test_arrow_stream_without_its_end(documents: list[str], tmp_path: Path) -> None:
+    """A stream that ends between two batches, as after a crash of its writer, is cut short, not complete."""
+    with pytest.raises(SourceReadError, match=r"a\.arrow: no Arrow file, and no Arrow stream with its end"):
+        read_all(folder(tmp_path, a__arrow=arrow_stream(documents[:100])[:-8]), tmp_path)
+
+
 def test_folder_that_datasets_saved(documents: list[str], tmp_path: Path) -> None:
     """Of what `save_to_disk` and `map` leave in a folder, the data is read, and neither metadata nor caches."""
     root = folder(tmp_path)
@@ -494,6 +510,29 @@ def test_parts_through_fsspec(documents: list[str], memory: fsspec.AbstractFileS
     job = planned_job("memory://parts", tmp_path / "out", unit_bytes=100_000)
     assert len(job.units) > 3
     assert [document for unit in job.units for document in read(job, unit)[0]] == documents
+
+
+# Several datasets
+
+
+def test_several_datasets_in_one_run(documents: list[str], memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    """Datasets of several kinds and places are one run; each unit's record names the dataset its rows come from."""
+    (tmp_path / "web").mkdir()
+    FORMATS["jsonl"][0](tmp_path / "web", documents[:50])
+    FORMATS["files"][0](tmp_path, documents[50:80])
+    memory.pipe("/far/a.jsonl", json_lines(documents[80:100]))
+    named_as = (("web", f"{tmp_path}/web"), ("files", f"{tmp_path}/d"), ("far", "memory://far"))
+    catalog = list_dataset(DatasetSpec(name="several", named=named_as))
+    units = units_of(catalog.files, 1 << 30, catalog.dataset.input, named=True)
+    job = make_job(catalog.dataset, tmp_path / "out", units=units, holdout=Holdout(rate=0))
+    records = write_all(job)
+    paths = [records[unit.ordinal]["train"].source.path for unit in units]
+    assert paths == ["web/a.jsonl", "files/000000.txt", "far/a.jsonl"]
+    assert [records[unit.ordinal]["train"].documents for unit in units] == [50, 30, 20]
+    assert [document for unit in units for document in read(job, unit)[0]] == documents[:100]
+    report = verify([tmp_path / "out" / split for split in ("train", "holdout")])
+    assert (report.coverage.complete, report.findings) == (True, [])
+    assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job
 
 
 # Memory
