@@ -93,7 +93,11 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
     if held is None:
         return Added(catalog.files, ())
     chain = held.record.chain
-    _require_growing(held)
+    if chain[-1].compression is not None:
+        raise InputError(
+            "the directories are compressed, with a rank table that was made for what they hold: nothing is "
+            "appended to them; launch what is new into directories of its own"
+        )
     _require_options(catalog, tokenizer, holdout, chain[-1])
     if len(chain) > 1:
         before, latest = chain[:-1], chain[-1]
@@ -106,6 +110,7 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
             if there.issuperset(range(latest.first_unit, latest.units)):
                 raise _nothing(catalog)
             return Added(files, before)
+    _require_files_known(held)
     files = _new_files(held, catalog, chain[-1].units)
     if not files:
         raise _nothing(catalog)
@@ -113,12 +118,7 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
     return Added(files, chain)
 
 
-def _require_growing(held: Held) -> None:
-    if held.record.identity.compression is not None:
-        raise InputError(
-            "the directories are compressed, with a rank table that was made for what they hold: nothing is "
-            "appended to them; launch what is new into directories of its own"
-        )
+def _require_files_known(held: Held) -> None:
     if grouped := next((unit for unit in held.units if unit.content_id.startswith(GROUPED)), None):
         raise InputError(
             f"unit {grouped.unit} holds many small files, {grouped.path} the first, and records do not name the "
