@@ -27,7 +27,7 @@ from shard.job import Holdout, Job, Unit
 from shard.source.download import Scratch
 from shard.source.lines import Block, Part, blocks
 from shard.source.opened import open_unit
-from shard.source.readers import Taken
+from shard.source.readers import Taken, whole_document
 from shard.source.text import line_texts
 from shard.verify.stores import verify
 from tests.support.batches import documents_of
@@ -432,6 +432,51 @@ def test_tar_with_something_behind_it(junk: str, tmp_path: Path) -> None:
         data = data[:1024] + b"\1" + data[1025:]
     with pytest.raises(SourceReadError, match=r"a\.tar.*: not a whole tar archive"):
         read_all(folder(tmp_path, a__tar=data), tmp_path)
+
+
+def test_tar_with_a_header_of_many_megabytes(tmp_path: Path) -> None:
+    """An archive cannot make a rank hold an extended header of any size."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * (17 << 20)}):
+        pass
+    with pytest.raises(SourceReadError, match=r"a\.tar: not a whole tar archive: a header of over"):
+        read_all(folder(tmp_path, a__tar=buffer.getvalue()), tmp_path)
+
+
+def test_large_members_that_are_skipped(tmp_path: Path) -> None:
+    """A member of any size that is no text is passed over."""
+    data = tar_of([("a.txt", b"a"), ("b.bin", bytes(40 << 20)), ("c.txt", b"c")])
+    assert read_all(folder(tmp_path, a__tar=data), tmp_path) == (["a", "c"], {"not_text": 1})
+
+
+def test_window_that_memory_is_not_for(tmp_path: Path) -> None:
+    """A zstd frame that wants a window of a gigabyte is refused, with what to do."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=30, enable_ldm=True)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    data = frame.compress(b'{"text": "a"}\n') + frame.flush()
+    with pytest.raises(SourceReadError, match=r"a\.jsonl\.zst: .*compress it again without --long"):
+        read_all(folder(tmp_path, a__jsonl__zst=data), tmp_path)
+
+
+class Endless:
+    """A file of one line without an end, which takes no memory."""
+
+    def read(self, size: int, /) -> bytes:
+        return _MANY[:size]
+
+    def seek(self, position: int, /) -> None:
+        raise AssertionError("nobody seeks in it")
+
+
+_MANY = b"x" * (64 << 20)
+
+
+def test_line_or_document_without_an_end() -> None:
+    """A line, or a document, of over a gigabyte is refused before all of the memory is gone."""
+    with pytest.raises(SourceError, match="f: the line that begins at byte 0 is longer than 1073741824 bytes"):
+        next(blocks(Endless(), where="f", block_bytes=len(_MANY)))
+    with pytest.raises(SourceError, match="f: a document of over 1073741824 bytes; --document-per-line makes many"):
+        whole_document(lambda size: _MANY, "f")
 
 
 # Arrow
