@@ -93,9 +93,8 @@ def _appearing(targets: Sequence[Path]) -> Iterator[Sequence[BinaryIO]]:
         try:
             files = [stack.enter_context(path.open("xb")) for path in unfinished]
         except OSError as error:
-            raise StoreError(
-                f"{error.filename}: {error.strerror}; --to names files in directories that exist"
-            ) from error
+            target = targets[unfinished.index(Path(error.filename))]
+            raise StoreError(f"{target}: {error.strerror}; --to names files in directories that exist") from error
         yield files
         for file, path, target in zip(files, unfinished, targets, strict=True):
             with disk_full_named(target):
