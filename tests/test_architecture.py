@@ -87,7 +87,7 @@ DOORS = {
     # rank.py sets the number of Arrow's threads.
     "pyarrow": {
         *("shard/source/", "shard/host/rank.py", "shard/export/parquet.py", "shard/imports/parquet.py"),
-        "shard/training/spool.py",
+        *("shard/training/spool.py", "shard/texts.py"),
     },
     "requests": {"provision/tokenizers.py"},
     "rich": {

@@ -22,8 +22,8 @@ _PART_BYTES = 256 << 20
     required=True,
     multiple=True,
     metavar="FILE",
-    help="File to make: .jsonl, lines with text, and with source where several datasets are named; or .txt, where a "
-    "line is a document. May be given several times.",
+    help="File to make: .jsonl or .arrow, with text, and with source where several datasets are named; or .txt, where "
+    "a line is a document. May be given several times.",
 )
 def text(spec: DatasetSpec, targets: tuple[Path, ...]) -> None:
     """Write the documents of a dataset to FILE, as a run would read them, without tokenizing.

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
@@ -30,13 +31,15 @@ def test_documents_as_json_lines(tmp_path: Path, documents: list[str]) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"corpus", "all.jsonl"}
 
 
-def test_several_datasets_in_two_forms(tmp_path: Path) -> None:
+def test_several_datasets_in_every_form(tmp_path: Path) -> None:
     """Named datasets come in the order given, and lines of JSON say which; one reading serves several files."""
     for name, texts in (("a", ["one", "zwei", ""]), ("b", ["three"])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "raw.txt").write_bytes(text_lines(texts))
     named = ("--dataset", f"b={tmp_path}/b", "--dataset", f"a={tmp_path}/a", "--document-per-line")
-    invoke(*named, "--to", tmp_path / "all.jsonl", "--to", tmp_path / "all.txt")
+    invoke(*named, "--to", tmp_path / "all.jsonl", "--to", tmp_path / "all.txt", "--to", tmp_path / "all.arrow")
+    with pa.ipc.open_stream(tmp_path / "all.arrow") as stream:
+        assert stream.read_all().to_pylist() == lines(tmp_path / "all.jsonl")
     assert (tmp_path / "all.txt").read_text() == "three\none\nzwei\n"
     assert [(line["source"], line["text"]) for line in lines(tmp_path / "all.jsonl")] == [
         *[("b", "three"), ("a", "one"), ("a", "zwei")]
