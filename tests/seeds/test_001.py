@@ -1,0 +1,68 @@
+"""Seed 001, SnakModel: its checklist, line by line, with the real commands. The page is docs/seeds/001.md."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import sentencepiece
+
+from tests.support.seeds import Machine, call, read_pair
+
+NAMES = ("dataset_a", "dataset_b")
+
+
+@pytest.fixture(scope="module")
+def lines(documents: list[str]) -> dict[str, list[str]]:
+    """The documents of two datasets: on each line one."""
+    found = [line for text in documents[:60] for line in text.split("\n") if len(line) > 20]
+    return {"dataset_a": found[: len(found) // 2], "dataset_b": found[len(found) // 2 :]}
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, lines: dict[str, list[str]]) -> Machine:
+    machine = Machine(tmp_path_factory.mktemp("001"))
+    for name, texts in lines.items():
+        (machine.root / "raw" / name).mkdir(parents=True)
+        (machine.root / "raw" / name / "all.txt").write_text("".join(f"{text}\n" for text in texts), newline="")
+    return machine
+
+
+def named(machine: Machine) -> list[object]:
+    """Both datasets, a document on every line."""
+    pairs = [("--dataset", f"{name}={machine.root / 'raw' / name}") for name in NAMES]
+    return [*(word for pair in pairs for word in pair), "--document-per-line"]
+
+
+def test_named_datasets_to_arrow_json_and_text(machine: Machine, lines: dict[str, list[str]]) -> None:
+    """Several named datasets become one Arrow with `text` and `source`, one JSON lines and one text, in one reading; a
+    single one is had by naming it alone."""
+    targets = [machine.root / f"all.{suffix}" for suffix in ("arrow", "jsonl", "txt")]
+    call("text", *named(machine), *(word for target in targets for word in ("--to", target)))
+    expected = [{"text": text, "source": name} for name in NAMES for text in lines[name]]
+    with pa.ipc.open_stream(targets[0]) as stream:
+        assert stream.read_all().to_pylist() == expected
+    assert [json.loads(line) for line in targets[1].read_bytes().splitlines()] == expected
+    assert targets[2].read_bytes().decode() == "".join(f"{row['text']}\n" for row in expected)
+    call("text", "--dataset", machine.root / "raw" / "dataset_b", "--document-per-line", "--to", machine.root / "b.txt")
+    assert (machine.root / "b.txt").read_bytes().decode() == "".join(f"{text}\n" for text in lines["dataset_b"])
+
+
+def test_sentencepiece_pair_without_bos_and_eod(
+    machine: Machine, lines: dict[str, list[str]], small_model: Path
+) -> None:
+    """`<prefix>_text_document.bin` and `.idx` hold what SentencePiece itself makes of every line, with nothing before
+    or behind it; the same command again touches nothing, and after a crash does what is missing."""
+    options = ("--tokenizer", small_model, "--eod", "none", "--holdout-rate", "0")
+    shards = machine.launch(named(machine)[1], "shards", *named(machine)[2:], *options)
+    kept = {path: path.stat().st_mtime_ns for path in shards.glob("000000.*")}
+    for path in shards.glob("000001.*"):
+        path.unlink()
+    machine.launch(named(machine)[1], "shards", *named(machine)[2:], *options)
+    assert {path: path.stat().st_mtime_ns for path in shards.glob("000000.*")} == kept
+    call("export", shards, "--format", "megatron", "--name", "snak_text_document", "--to", machine.root / "pair")
+    encode = sentencepiece.SentencePieceProcessor(model_file=str(small_model)).encode
+    found = read_pair(machine.root / "pair" / "snak_text_document")
+    assert found == [encode(text) for name in NAMES for text in lines[name]]
+    sources = [json.loads((shards / f"00000{unit}.json").read_bytes())["source"]["path"] for unit in (0, 1)]
+    assert sources == ["dataset_a/all.txt", "dataset_b/all.txt"]
