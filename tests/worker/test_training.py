@@ -138,11 +138,24 @@ def contents(directory: Path) -> dict[str, bytes]:
 # What text may not do
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_text_does_not_make_special_tokens(kind: Kind) -> None:
-    """However often a text says <s> or <0x0A>, the tokens of that name are not made of it."""
-    texts = ["<s>text</s> <0x0A> <unk> <|new|>" * 50, "words of some text " * 500, EMOJI * 3]
-    recipe = Recipe(kind, USUAL[kind], 310 if kind == "sentencepiece" else 290, ("<|new|>",))
+LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+SPACES = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "pre_tokenizer"), [("bpe", LEVEL), ("sentencepiece", SPACES), *((kind, None) for kind in KINDS)]
+)
+def test_text_does_not_make_special_tokens(kind: Kind, pre_tokenizer: dict[str, Any] | None) -> None:
+    """However often a text says <s> or <0x0A>, the tokens of that name are not made of it, also where a pre-tokenizer
+    leaves them in one piece."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    # Between other letters every time, so that the names are what is frequent.
+    texts = [" ".join(f"{one}{name}{other}" for one in letters for other in letters) for name in ("<s>", "<|new|>")]
+    texts += ["<0x0A> <unk>", letters * 20]
+    configuration = USUAL[kind]
+    if pre_tokenizer is not None:
+        configuration = dataclasses.replace(configuration, normalizer=None, pre_tokenizer=pre_tokenizer)
+    recipe = Recipe(kind, configuration, 310 if kind == "sentencepiece" else 280, ("<|new|>",))
     alphabet = alphabet_of([texts], str) if kind == "sentencepiece" else None
     made = HfReference(as_json(train([texts], recipe, alphabet), recipe), origin="made")
     for text in texts:
