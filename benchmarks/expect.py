@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shard.formats.megatron import read_index
+
 UNKNOWN = -1
 """A sum that cannot be known from the shards alone."""
 Found = tuple[int, int]
@@ -42,6 +44,12 @@ class Shards:
     def payloads(self) -> list[Tokens]:
         paths = sorted(self.directory.glob("[0-9]*.bin"))
         return [np.fromfile(path, dtype=np.dtype(self.dtype).newbyteorder("<")) for path in paths]
+
+    @property
+    def lengths(self) -> list[NDArray[np.int64]]:
+        """[documents] of every shard, in tokens."""
+        paths = sorted(self.directory.glob("[0-9]*.idx"))
+        return [read_index(path).lengths.astype(np.int64) for path in paths]
 
     @property
     def tokens(self) -> int:
@@ -80,6 +88,21 @@ def blocks_of_chunks(shards: Shards, directory: Path, length: int) -> Found:
     ends = np.cumsum([chunk["dim"] for chunk in json.loads((directory / "index.json").read_text())["chunks"]])
     assert ends[-1] == len(stream)
     return _sum(chunk[: len(chunk) // length * length] for chunk in np.split(stream, ends[:-1]))
+
+
+def some_documents(counts: list[int]) -> list[tuple[int, int]]:
+    """(shard, document) of 2,000 documents or all, in a random order that is always the same."""
+    every = [(shard, document) for shard, count in enumerate(counts) for document in range(count)]
+    return [every[i] for i in np.random.default_rng(0).permutation(len(every))[:2000]]
+
+
+def documents_anywhere(shards: Shards, _: Path, __: int) -> Found:
+    pieces = []
+    payloads, lengths = shards.payloads, shards.lengths
+    for shard, document in some_documents([len(found) for found in lengths]):
+        start = int(lengths[shard][:document].sum())
+        pieces.append(payloads[shard][start : start + lengths[shard][document]])
+    return _sum(pieces)
 
 
 def without_ends(shards: Shards, _: Path, __: int) -> Found:

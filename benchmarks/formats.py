@@ -52,6 +52,10 @@ FORMATS: dict[str, tuple[Reader, ...]] = {
         Reader("native", "mapped payloads, windows in order", "every token", expect.windows_of_files, plain=True),
         Reader("loader", "`shard.loader.DataLoader`, in order", "every token", expect.batches_of_all, plain=True),
     ),
+    "compressed": (
+        Reader("frames", "our frames, windows in order", "every token", expect.windows_of_files, plain=True),
+        Reader("anywhere", "our frames, random documents", "2,000 documents", expect.documents_anywhere, plain=True),
+    ),
     "megatron": (
         Reader(
             "megatron",
@@ -79,7 +83,11 @@ FORMATS: dict[str, tuple[Reader, ...]] = {
         Reader("parquet", "`load_dataset`", "every row; `default_data_collator`", expect.windows_of_all),
     ),
 }
-"""Name for `shardfleet export`, or `native` for the shards as they are → its readers."""
+"""Name for `shardfleet export`, or `native` and `compressed` for the shards as they are → its readers."""
+
+
+OURS = {"native": "", "compressed": "-compressed"}
+"""Forms in which a run can write → what their shards are called here."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +117,9 @@ class Row:
     """Tokens a second, of every pass; none where the reader is not installed."""
 
 
-def make_shards(workspace: Workspace, corpus: Corpus, name: str) -> Shards:
-    """What a host with one rank writes."""
-    job = workspace.job(corpus, ranks=1, tokenizer="r50k_base", name=name)
+def make_shards(workspace: Workspace, corpus: Corpus, name: str, *more: str) -> Shards:
+    """What a host with one rank writes; `more` are options of benchmarks/jobs.py."""
+    job = workspace.job(corpus, ranks=1, tokenizer="r50k_base", name=name, more=more)
     command = Command(("-m", "shard", "run", "--job", str(job / "job")), frozenset(os.sched_getaffinity(0)))
     measure([command], workspace.directory / "log-formats")
     return Shards(job / "out" / "train")
@@ -138,9 +146,11 @@ def write(workspace: Workspace, name: str, shards: dict[str, Shards], core: int,
     The shortest of several runs, as what others do on the machine only ever adds.
     """
     real, large = shards["real"], shards["large"]
-    if name == "native":
-        own, everything = disk_bytes(real.directory)
-        return Written(large.directory, own / real.tokens, everything / real.tokens, None)
+    if name in OURS:
+        form = OURS[name]
+        # Without what a directory has once, however large it is.
+        own, everything = disk_bytes(shards[f"real{form}"].directory, "[0-9]*")
+        return Written(shards[f"large{form}"].directory, own / real.tokens, everything / real.tokens, None)
     own, everything = disk_bytes(export(workspace, name, real, core)[0])
     taken: dict[str, float] = {}
     for size in ("tiny", "large"):
@@ -152,9 +162,9 @@ def write(workspace: Workspace, name: str, shards: dict[str, Shards], core: int,
     return Written(directory, own / real.tokens, everything / real.tokens, rate)
 
 
-def disk_bytes(directory: Path) -> tuple[int, int]:
+def disk_bytes(directory: Path, files: str = "*") -> tuple[int, int]:
     """(bytes that no other name has, all bytes) of the files that a reader needs."""
-    found = [path.stat() for path in directory.iterdir() if path.name != "export.json" and path.is_file()]
+    found = [path.stat() for path in directory.glob(files) if path.name != "export.json" and path.is_file()]
     return sum(stat.st_size for stat in found if stat.st_nlink == 1), sum(stat.st_size for stat in found)
 
 
@@ -181,6 +191,11 @@ def measured(options: argparse.Namespace, workspace: Workspace, core: int) -> tu
     write_sample(sample)
     corpora = {"real": Corpus(sample), "large": workspace.corpus(options.mb, 4), "tiny": workspace.nothing(4)}
     shards = {name: make_shards(workspace, corpus, name) for name, corpus in corpora.items()}
+    if "compressed" in (options.formats or FORMATS):
+        shards |= {
+            f"{name}-compressed": make_shards(workspace, corpora[name], f"{name}-compressed", "--compress")
+            for name in ("real", "large")
+        }
     rows, missing = [], set()
     for name in options.formats or FORMATS:
         written = write(workspace, name, shards, core, options.runs)
@@ -204,7 +219,7 @@ def table(rows: list[Row]) -> Iterator[str]:
     yield "|---|---|---|---:|---:|---:|"
     for row in rows:
         size = f"{row.all_bytes:.2f}"
-        if row.format != "native" and row.own_bytes < row.all_bytes:
+        if row.format not in OURS and row.own_bytes < row.all_bytes:
             size = f"{row.own_bytes:.2f} beside the shards"
         write_rate = "" if row.write_rate is None else f"{row.write_rate / 1e6:.0f}"
         read_rate = f"{max(row.read_rates) / 1e6:.0f}" if row.read_rates else "not installed"

@@ -6,28 +6,36 @@ python -m benchmarks.jobs DIRECTORY CORPUS --ranks 1 [--endpoint URL --repo owne
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
+from shard.compression import Compression
 from shard.job import Holdout, TokenizerSpec
 from shard.options import Options
 from shard.tokenizer.ranks import RANK_FILES
-from tests.support.jobs import BYTES_SPEC, hub_dataset, json_spec, make_job, rank_spec, write_job
+from tests.support.jobs import BYTES_SPEC, compressed_job, hub_dataset, json_spec, make_job, rank_spec, write_job
 from tests.support.text import UnavailableError, rank_file, train_small_tokenizer
 
 
 def write_benchmark_job(
-    directory: Path, corpus: Path, *, ranks: int, tokenizer: str, endpoint: str | None, repo: str | None
+    directory: Path, corpus: Path, *, ranks: int, tokenizer: str, endpoint: str | None, repo: str | None, compress: bool
 ) -> None:
     """Write `<directory>/job/job.json` and its tokenizer; shards go to `<directory>/out`."""
     spec, tokenizer_directory = _tokenizer(tokenizer, directory / "vocabulary")
-    job = make_job(
-        hub_dataset(endpoint, repo) if endpoint and repo else corpus,
-        directory / "out",
-        tokenizer=spec,
-        holdout=Holdout(),
-        options=Options(),
-        run_id=f"benchmark-{os.getpid()}",  # its own: a supervisor ends what else carries the cookie of its run
-        ranks=ranks,
-    )
+    wishes: dict[str, Any] = {
+        "tokenizer": spec,
+        "holdout": Holdout(),
+        "options": Options(),
+        "run_id": f"benchmark-{os.getpid()}",  # its own: a supervisor ends what else carries the cookie of its run
+        "ranks": ranks,
+    }
+    out = directory / "out"
+    if compress:
+        defaults = Compression()
+        job = compressed_job(
+            *(corpus, out, tokenizer_directory), level=defaults.level, frame_tokens=defaults.frame_tokens, **wishes
+        )
+    else:
+        job = make_job(hub_dataset(endpoint, repo) if endpoint and repo else corpus, out, **wishes)
     write_job(job, directory, tokenizer_directory)
     (directory / "job").unlink(missing_ok=True)
     (directory / "job").symlink_to(directory / "runs" / job.run_id / job.host)
@@ -56,6 +64,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", default="r50k_base", choices=[*RANK_FILES, "bytes"])
     parser.add_argument("--endpoint", help="read the corpus from a Hub server there")
     parser.add_argument("--repo", help="owner/name of the corpus on that server")
+    parser.add_argument("--compress", action="store_true", help="as `launch --compress`")
     options = parser.parse_args()
     write_benchmark_job(
         options.directory.absolute(),
@@ -64,6 +73,7 @@ def main() -> None:
         tokenizer=options.tokenizer,
         endpoint=options.endpoint,
         repo=options.repo,
+        compress=options.compress,
     )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,15 +116,25 @@ class Workspace:
         return self.directory / "peers" / peer
 
     def job(
-        self, corpus: Corpus, *, ranks: int, tokenizer: str, endpoint: str | None = None, name: str = "files"
+        self,
+        corpus: Corpus,
+        *,
+        ranks: int,
+        tokenizer: str,
+        endpoint: str | None = None,
+        name: str = "files",
+        more: Sequence[str] = (),
     ) -> Path:
-        """A job over a corpus, from its files or from a Hub server. Returns the directory above job/ and out/."""
+        """A job over a corpus, from its files or from a Hub server. Returns the directory above job/ and out/.
+
+        `more` are options of jobs.py.
+        """
         directory = self.directory / "jobs" / f"{corpus.directory.name}-{ranks}-{'hub' if endpoint else name}"
         shutil.rmtree(directory, ignore_errors=True)
         hub = () if endpoint is None else ("--endpoint", endpoint, "--repo", corpus.repo)
         run_quietly(
             *("-m", "benchmarks.jobs", str(directory), str(corpus.directory)),
-            *("--ranks", str(ranks), "--tokenizer", tokenizer, *hub),
+            *("--ranks", str(ranks), "--tokenizer", tokenizer, *hub, *more),
         )
         return directory
 

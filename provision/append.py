@@ -14,7 +14,8 @@ from provision.hosts import Host
 from provision.remote import ask_worker
 from provision.units import GROUPED, units_of
 from shard.host.contents import Contents, UnitThere
-from shard.job import Holdout, Identity, TokenizerSpec, identity_of
+from shard.identity import Identity, unlike
+from shard.job import Holdout, TokenizerSpec, identity_of
 from shard.progress import ranges_of
 from shard.records import DirectoryRecord
 
@@ -92,30 +93,32 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
     if held is None:
         return Added(catalog.files, ())
     chain = held.record.chain
-    _require_growing(held)
-    _require_options(catalog, tokenizer, holdout, chain[-1])
-    if len(chain) > 1:
-        before, latest = chain[:-1], chain[-1]
-        files = _new_files(held, catalog, latest.first_unit)
-        units = units_of(files, unit_bytes, catalog.dataset.input, latest.first_unit)
-        there = {unit.unit for unit in held.units}
-        same = identity_of(catalog.dataset, tokenizer, holdout, units, base=before[-1]) == latest
-        if same and not there.issuperset(range(latest.first_unit, latest.units)):
-            _require_complete(held, latest.first_unit)
-            return Added(files, before)
-    files = _new_files(held, catalog, chain[-1].units)
-    if not files:
-        raise NothingToAppendError(f"nothing to append: all {len(catalog.files)} files are there already")
-    _require_complete(held, chain[-1].units)
-    return Added(files, chain)
-
-
-def _require_growing(held: Held) -> None:
-    if held.record.identity.compression is not None:
+    if chain[-1].compression is not None:
         raise InputError(
             "the directories are compressed, with a rank table that was made for what they hold: nothing is "
             "appended to them; launch what is new into directories of its own"
         )
+    _require_options(catalog, tokenizer, holdout, chain[-1])
+    if len(chain) > 1:
+        before, latest = chain[:-1], chain[-1]
+        files = _new_files(held, catalog, latest.first_unit)
+        dataset = catalog.dataset
+        units = units_of(files, unit_bytes, dataset.input, latest.first_unit, named=bool(dataset.named))
+        there = {unit.unit for unit in held.units}
+        if identity_of(catalog.dataset, tokenizer, holdout, units, base=before[-1]) == latest:
+            _require_complete(held, latest.first_unit)
+            if there.issuperset(range(latest.first_unit, latest.units)):
+                raise _nothing(catalog)
+            return Added(files, before)
+    _require_files_known(held)
+    files = _new_files(held, catalog, chain[-1].units)
+    if not files:
+        raise _nothing(catalog)
+    _require_complete(held, chain[-1].units)
+    return Added(files, chain)
+
+
+def _require_files_known(held: Held) -> None:
     if grouped := next((unit for unit in held.units if unit.content_id.startswith(GROUPED)), None):
         raise InputError(
             f"unit {grouped.unit} holds many small files, {grouped.path} the first, and records do not name the "
@@ -123,10 +126,12 @@ def _require_growing(held: Held) -> None:
         )
 
 
+def _nothing(catalog: Catalog) -> NothingToAppendError:
+    return NothingToAppendError(f"nothing to append: all {len(catalog.files)} files are there already")
+
+
 def _require_options(catalog: Catalog, tokenizer: TokenizerSpec, holdout: Holdout, latest: Identity) -> None:
-    units = {name: getattr(latest, name) for name in ("units", "units_sha256", "first_unit", "base")}
-    wanted = msgspec.structs.replace(identity_of(catalog.dataset, tokenizer, holdout, ()), **units)
-    if differing := wanted.differing(latest):
+    if differing := unlike(identity_of(catalog.dataset, tokenizer, holdout, ()), latest):
         raise InputError(f"the directories hold shards made with other options: {'; '.join(differing)}")
 
 

@@ -12,17 +12,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from shard.compression import RANKS_FILE
 from shard.disk import write_atomic
 from shard.errors import JobError, VerificationError
 from shard.frozen import canonical_json, sealed_json
-from shard.job import Identity
+from shard.identity import Identity, unlike
 from shard.links import link_or_copy
 from shard.records import DIRECTORY_FILE, SPLITS, DirectoryRecord, SourceFacts, Split
+from shard.sidecars import Subject, make_sidecars
 from shard.stored import Stored, StoredShard, open_stored
 from shard.whole import appearing, make_last
-
-_SUFFIXES = (".bin", ".idx")
-_MAY_DIFFER = frozenset({"text_column", "units", "units_sha256", "first_unit", "base"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +73,7 @@ def _require_fit(sources: Sequence[Stored]) -> None:
     first = sources[0]
     seen: dict[str, Stored] = {}
     for other in sources:
-        differing = [
-            line
-            for line in other.record.identity.differing(first.record.identity)
-            if line.partition(":")[0] not in _MAY_DIFFER
-        ]
-        if differing:
+        if differing := unlike(other.record.identity, first.record.identity):
             raise JobError(f"{other.directory} does not fit {first.directory}: {'; '.join(differing)}")
         twin = seen.setdefault(other.record.fingerprint, other)
         if twin is not other:
@@ -96,7 +90,9 @@ def _join(sources: Sequence[Stored], place: Path, final: Path) -> Joined:
         for shard in source.shards:
             # What was appended may have files of the same names.
             own = name if not source.record.earlier else f"{name}@{shard.record.fingerprint[:12]}"
-            copied += _take(shard, place, first, own, record.fingerprint)
+            copied += _take(shard, place, first, own, record)
+    if record.identity.compression is not None:  # the same one for all, or they would not fit
+        link_or_copy(sources[0].directory / RANKS_FILE, place / RANKS_FILE)
     write_atomic(place / DIRECTORY_FILE, sealed_json(record))
     make_last(place)
     return Joined(
@@ -145,7 +141,7 @@ def _names(sources: Sequence[Stored]) -> Iterator[str]:
         yield name if names.count(name) == 1 else f"{name}@{source.record.source.revision[:12]}"
 
 
-def _take(shard: StoredShard, place: Path, first: int, name: str, fingerprint: str) -> int:
+def _take(shard: StoredShard, place: Path, first: int, name: str, common: DirectoryRecord) -> int:
     """Put a shard in its place. Returns the bytes that were copied; raises VerificationError when it is damaged."""
     shard.check()
     index = shard.payload.with_suffix(".idx")
@@ -154,13 +150,27 @@ def _take(shard: StoredShard, place: Path, first: int, name: str, fingerprint: s
     record = replace(
         shard.record,
         unit=first + shard.record.unit,
-        fingerprint=fingerprint,
+        fingerprint=common.fingerprint,
         source=replace(shard.record.source, path=f"{name.rstrip('/')}/{shard.record.source.path}"),
     )
+    stem = f"{record.unit:06d}"
     copied = 0
-    for suffix in _SUFFIXES:
-        file = shard.payload.with_suffix(suffix)
-        if not link_or_copy(file, place / f"{record.unit:06d}{suffix}"):
+    for file in (shard.payload, index):
+        if not link_or_copy(file, place / f"{stem}{file.suffix}"):
             copied += file.stat().st_size
-    (place / f"{record.unit:06d}.json").write_bytes(sealed_json(record))
+    if record.sidecars:  # anew: some say which unit they are of
+        subject = Subject(
+            directory=place,
+            stem=stem,
+            tokenizer=common.tokenizer.name,
+            dtype=common.dtype,
+            source=record.source.path,
+            tokens=record.tokens,
+            payload_sha256=record.payload_sha256,
+            lengths=shard.lengths(),
+        )
+        made = make_sidecars(subject, record.sidecars)
+        record = replace(record, sidecars=made.sha256)
+        copied += len(made.copied) * record.payload_bytes
+    (place / f"{stem}.json").write_bytes(sealed_json(record))
     return copied

@@ -25,7 +25,7 @@ class FrameReader:
         self._path = path
         self._codec = codec
         self._tokens = tokens
-        self._cached = cached
+        self._cached = max(1, cached)
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
@@ -67,6 +67,11 @@ class FrameReader:
         pieces[0] = pieces[0][start - first * size :]
         pieces[-1] = pieces[-1][: stop - last * size]
         return np.concatenate(pieces)
+
+    def stored_range(self, start: int, stop: int) -> tuple[int, int]:
+        """[first, last) bytes of the file that hold tokens [start, stop)."""
+        size = self._codec.frame_tokens
+        return int(self._offsets[start // size]), int(self._offsets[min(-(-stop // size), len(self._offsets) - 1)])
 
     def frames(self) -> Iterator[NDArray[Any]]:
         """The tokens of every frame, in order; none of it is kept."""

@@ -51,10 +51,21 @@ class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
         ]
 
 
+MAY_DIFFER = frozenset({"text_column", "input", "units", "units_sha256", "first_unit", "base"})
+"""Fields in which shards of one directory may differ: where their text came from, and which units they are."""
+
+
+def unlike(ours: Identity, theirs: Identity) -> list[str]:
+    """One line per field that keeps shards out of one directory, as `name: ours, not theirs`."""
+    return [line for line in ours.differing(theirs) if line.partition(":")[0] not in MAY_DIFFER]
+
+
 def broken_link(chain: Sequence[Identity]) -> str | None:
     """Why identities, oldest first, do not follow each other, each naming the one before; None when they do."""
     before: Identity | None = None
     for identity in chain:
+        if differing := unlike(identity, before or identity):
+            return "; ".join(differing)
         first, base = (0, None) if before is None else (before.units, before.fingerprint)
         if (identity.first_unit, identity.base) != (first, base) or identity.units < first:
             return (

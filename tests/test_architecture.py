@@ -12,11 +12,13 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = {
     # Plain data types: what plan, job, events and reports are made of.
     "shard.frozen": "*",
+    "shard.identity": {"Identity", "unlike"},
     "shard.job": "*",
     "shard.options": "*",
     "shard.progress": "*",
     "shard.records": "*",
     "shard.errors": "*",
+    "shard.dataset": {"DATASET_NAME"},
     "shard.inputs": "*",
     "shard.manifest": "*",
     "shard.verify.report": "*",

@@ -70,9 +70,8 @@ def test_compressed_run_has_the_tokens_of_a_raw_one(fleet: Fleet, hub_directory:
     exported = fleet.call("export", str(gathered), "--format", "olmo", "--to", str(out))
     assert exported.returncode == 0, exported.stderr
     assert sum(path.stat().st_size for path in out.rglob("*.npy")) == 2 * here.tokens
-    again = fleet.launch(
-        "--plain", "--overwrite", "--output-dir", f"~/{fleet.base}/raw", "--holdout-dir", f"~/{fleet.base}/rawh"
-    )
+    elsewhere = ("--output-dir", f"~/{fleet.base}/raw", "--holdout-dir", f"~/{fleet.base}/raw-holdout")
+    again = fleet.launch("--plain", *elsewhere)
     assert again.returncode == 0, again.stderr
     for home in fleet.homes.values():
         for raw in (home / fleet.base / "raw").glob("0*.json"):

@@ -1,8 +1,10 @@
 """shard/concat.py: directories joined are what one run over all their files would have made."""
 
+import gzip
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,12 @@ from msgspec.structs import replace
 
 from shard.concat import concatenate
 from shard.errors import JobError, StoreError, VerificationError
+from shard.formats.payload import Payload
 from shard.job import Holdout, Job
 from shard.records import read_directory, read_shard
 from shard.stored import open_stored
 from shard.verify.stores import verify
-from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
+from tests.support.jobs import BYTES_SPEC, QUICK, compressed_job, make_job, write_corpus
 from tests.support.plans import tree_of
 from tests.support.worker import write_all
 
@@ -53,6 +56,51 @@ def shards(directory: Path, suffix: str) -> dict[str, bytes]:
 
 def pairs(stores: Path) -> list[Path]:
     return [stores / name / split for name in ("one", "two") for split in ("train", "holdout")]
+
+
+def test_compressed_directories_of_one_table(corpora: Path, tmp_path: Path) -> None:
+    """Shards coded by one rank table are joined with it and decode like raw ones; two tables are refused."""
+    ranks = tmp_path / "ranks"
+    jobs = [compressed_job(corpora / "one", tmp_path / "one", ranks)]
+    jobs.append(make_job(corpora / "two", tmp_path / "two", compression=jobs[0].identity.compression))
+    for job in jobs:
+        write_all(job, ranks)
+    joined = concatenate(_both(jobs), tmp_path / "train", tmp_path / "holdout")[0]
+    assert verify([tmp_path / "train", tmp_path / "holdout"]).ok
+    raw = [make_job(corpora / name, tmp_path / f"raw-{name}") for name in ("one", "two")]
+    for job in raw:
+        write_all(job)
+    whole = b"".join(b"".join(block.tokens.tobytes() for block in _blocks(Path(job.output_dir))) for job in raw)
+    assert b"".join(block.tokens.tobytes() for block in _blocks(joined.directory)) == whole
+    other = compressed_job(corpora / "two", tmp_path / "other", tmp_path / "other-ranks")
+    write_all(other, tmp_path / "other-ranks")
+    with pytest.raises(JobError, match="compression"):
+        concatenate([Path(jobs[0].output_dir), Path(other.output_dir)], tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_sidecars_are_made_anew(corpora: Path, tmp_path: Path) -> None:
+    """What `--for` put beside shards stands beside the joined ones too, under their new numbers."""
+    options = replace(QUICK, trainers=("datatrove", "olmo"))
+    jobs = [make_job(corpora / name, tmp_path / name, options=options) for name in ("one", "two")]
+    for job in jobs:
+        write_all(job)
+    concatenate(_both(jobs), tmp_path / "train", tmp_path / "holdout")
+    assert verify([tmp_path / "train", tmp_path / "holdout"]).ok
+    first = read_directory(Path(jobs[0].output_dir)).identity.units
+    for shard in open_stored(tmp_path / "train").shards[first:]:
+        assert shard.payload.with_suffix(".ds").samefile(shard.payload)
+        table = gzip.decompress(shard.payload.with_suffix(".csv.gz").read_bytes()).decode()
+        assert all(f",{shard.stem}-" in line for line in table.splitlines())
+        assert table
+
+
+def _both(jobs: list[Job]) -> list[Path]:
+    return [Path(directory) for job in jobs for directory in (job.output_dir, job.holdout_dir)]
+
+
+def _blocks(directory: Path) -> Iterator[Payload]:
+    return open_stored(directory).blocks()
 
 
 def test_bytes_are_those_of_one_run(stores: Path, tmp_path: Path) -> None:

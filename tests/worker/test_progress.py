@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shard.inputs import LineRange
 from shard.progress import (
     LINE_BYTES,
     AnyEvent,
@@ -30,6 +31,7 @@ from shard.progress import (
 )
 
 COUNTS = st.integers(0, 10**15)
+LINES = st.none() | st.builds(LineRange, start=COUNTS, end=COUNTS, file_bytes=COUNTS)
 HOSTS = st.sampled_from(["localhost", "gpu-17.cluster.example.org", "h" * 253])
 ORDINALS = st.integers(0, 10**7)
 REASONS = st.text(st.characters(), max_size=5000).map(shorten)
@@ -42,7 +44,7 @@ def event_of(kind: type[AnyEvent]) -> st.SearchStrategy[AnyEvent]:
             "run_id": st.from_regex(r"[a-z0-9][a-z0-9-]{0,80}", fullmatch=True),
             "place": st.builds("{}-{}".format, ORDINALS, COUNTS),
         },
-        UnitsKept: {"units": st.lists(st.builds(UnitCounts, ORDINALS, *[COUNTS] * 8), max_size=25)},
+        UnitsKept: {"units": st.lists(st.builds(UnitCounts, ORDINALS, *[COUNTS] * 8, LINES), max_size=25)},
         UnitFailed: {"reason": REASONS, "quarantined": st.booleans()},
         RankExited: {"how": st.just("killed by SIGKILL"), "restarted": st.booleans()},
         Note: {"text": REASONS},
@@ -57,7 +59,7 @@ def event_of(kind: type[AnyEvent]) -> st.SearchStrategy[AnyEvent]:
             "quarantined": st.lists(ORDINALS, max_size=200),
             "reason": REASONS,
         },
-        UnitDone: {"seconds": st.floats(0, 1e7)},
+        UnitDone: {"seconds": st.floats(0, 1e7), "lines": LINES},
     }[kind]
     fields = {"host": HOSTS} | {f: COUNTS for f in kind.__struct_fields__ if f != "host"} | special
     return st.builds(kind, **fields)
