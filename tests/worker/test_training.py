@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import signal
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -21,6 +23,7 @@ from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.load import load_tokenizer
 from shard.training.alphabet import Alphabet, alphabet_of
+from shard.training.aside import aside
 from shard.training.bpe import as_json, train
 from shard.training.check import check, check_model
 from shard.training.recipe import ROLES, USUAL, Configuration, Kind, Recipe, after, with_ids
@@ -259,6 +262,28 @@ def test_no_documents(tmp_path: Path) -> None:
     write_corpus(tmp_path / "data", [None, ""])
     with pytest.raises(TokenizerError, match="has no document to train on"):
         train_tokenizer(order(tmp_path / "data", tmp_path / "out"), {}, str)
+
+
+def test_an_interrupt_does_not_wait() -> None:
+    """Ctrl+C ends a training that is within the library, which itself hears no signal."""
+    going_on, begun = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        going_on.wait(60)
+
+    def interrupt() -> None:
+        begun.wait(60)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        aside(work)
+    assert not going_on.is_set()
+    going_on.set()
+    assert aside(lambda: 1) == 1
+    with pytest.raises(TokenizerError, match="as it was"):
+        aside(lambda: (_ for _ in ()).throw(TokenizerError("as it was")))
 
 
 # Alphabets
