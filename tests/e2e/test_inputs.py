@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ssh
 
 
 def test_several_datasets_on_two_hosts(pair_fleet: Fleet, documents: list[str], tmp_path: Path) -> None:
-    """JSON lines in parts, compressed ones, an archive and many small files, as two named datasets over two hosts: every
+    """JSON lines in parts, compressed ones, an archive and small files, as two named datasets over two hosts: every
     document once, coverage proven by the hosts, records that name the dataset."""
     web, books = tmp_path / "web", tmp_path / "books"
     (books / "d").mkdir(parents=True)
