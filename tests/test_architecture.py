@@ -61,7 +61,8 @@ SHARED = {
     "shard.tokenizer.load": {"load_reference"},
     "shard.tokenizer.protocol": {"Reference"},
     "shard.verify.stores": {"verify"},
-    # Training of tokenizers, on this machine as well.
+    # Text and the training of tokenizers, on this machine as well.
+    "shard.texts": {"write_texts"},
     "shard.training.recipe": {"USUAL", "Kind", "Recipe", "after"},
     "shard.training.run": {"Order", "Trained", "train_tokenizer"},
 }

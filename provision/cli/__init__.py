@@ -17,6 +17,7 @@ from provision.cli.provision import provision
 from provision.cli.push import push
 from provision.cli.runs import launch, plan, script
 from provision.cli.shards import cat, inspect_command
+from provision.cli.text import text
 from provision.cli.tokenizer import tokenizer
 from provision.cli.tools import hosts, hub
 from provision.errors import ProvisionError
@@ -33,7 +34,7 @@ for command in (provision, plan, script, launch, append, status, attach, abort, 
     cli.add_command(command)
 for command in (inspect_command, cat, export, push, import_command, concat, bench_loader):
     cli.add_command(command)
-for command in (tokenizer, hosts, hub):
+for command in (text, tokenizer, hosts, hub):
     cli.add_command(command)
 
 
