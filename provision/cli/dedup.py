@@ -1,17 +1,18 @@
 """dedup: directories of shards without the documents that stand in them more than once, on this machine."""
 
 import os
-from contextlib import nullcontext
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from provision.cli.values import Rate
 from provision.decoder import decoder_of
-from provision.errors import NotReadyError
+from provision.errors import InputError, NotReadyError
 from shard.dedup.run import Deduplication, at_work, deduplicate, open_pair
-from shard.dedup.settings import Settings
+from shard.dedup.settings import Kind, Settings
+from shard.records import Split
 
 _SIMILARITIES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -51,7 +52,7 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
     "--work-dir",
     "work",
     type=click.Path(path_type=Path),
-    help="For signatures and removal lists, used again by the next start.  [default: that of --to with _dedup behind it]",
+    help="For signatures and removal lists; the next start uses them.  [default: that of --to with _dedup behind it]",
 )
 @click.option(
     "--processes", type=click.IntRange(min=1), default=None, help="[default: the cores that this process may use]"
@@ -61,7 +62,7 @@ def dedup(
     directories: tuple[Path, Path],
     target: Path,
     holdout: Path | None,
-    kind: Literal["exact", "minhash"],
+    kind: Kind,
     ngram: int,
     num_perm: int,
     bands: int | None,
@@ -90,18 +91,18 @@ def dedup(
     )
     pair = open_pair(directories)
     final = target.absolute()
-    finals = {"train": final, "holdout": (holdout or final.with_name(f"{final.name}_holdout")).absolute()}
-    _require_new(finals.values() if not dry_run else ())
+    finals: dict[Split, Path] = {"train": final, "holdout": holdout or final.with_name(f"{final.name}_holdout")}
+    if not dry_run:
+        _require_new(finals.values())
     if kind == "minhash":
         click.echo(_curve(settings))
     many = processes or len(os.sched_getaffinity(0))
     work = work or final.with_name(f"{final.name}_dedup")
     reference = decoder_of(pair["train"].record.tokenizer, tokenizer)
-    units = 2 * len(pair["train"].shards)
+    shards = sum(len(stored.shards) for stored in pair.values())
     with at_work(work):
-        bar = click.progressbar(length=units, label="signatures") if os.isatty(2) else nullcontext()
-        with bar as shown:
-            found = deduplicate(pair, reference, settings, work, processes=many, progress=lambda *_: None)
+        with click.progressbar(length=shards, label="signatures", file=sys.stderr) as bar:
+            found = deduplicate(pair, reference, settings, work, processes=many, progress=lambda: bar.update(1))
         click.echo(_estimate(found))
         if dry_run:
             return
@@ -113,3 +114,34 @@ def dedup(
         for split, done in found.write(finals, many).items():
             click.echo(f"{done.directory}: {split}, {done.documents:,} documents, {done.tokens:,} tokens")
     click.echo(f"{work}: signatures and removal lists; remove it when they are of no more use")
+
+
+def _require_new(finals: Iterable[Path]) -> None:
+    """Before hours of work, not after them."""
+    for final in finals:
+        if final.exists():
+            raise InputError(f"{final}: exists, and nothing is replaced: remove it, or choose another")
+
+
+def _curve(settings: Settings) -> str:
+    """How likely two documents of some similarity are found."""
+    lines = [
+        f"{settings.bands} bands of {settings.rows} rows, {settings.num_perm} permutations, threshold "
+        f"{settings.threshold}: of two documents that have a share J of their {settings.ngram}-grams in common",
+        "     J   compared   alike if compared",
+    ]
+    lines += [f"  {one:.2f}   {settings.compared(one):8.4f}   {settings.passed(one):8.4f}" for one in _SIMILARITIES]
+    return "\n".join(lines)
+
+
+def _estimate(found: Deduplication) -> str:
+    """What would be removed."""
+    duplicates = found.duplicates
+    near = len(duplicates.removed) - duplicates.exact
+    said = f"{duplicates.exact:,} equal to an earlier one"
+    if found.settings.kind == "minhash":
+        said += f", {near:,} nearly so ({duplicates.compared:,} pairs compared)"
+    return (
+        f"{len(duplicates.removed):,} of {duplicates.documents:,} documents would go, {duplicates.share:.2%}: {said}; "
+        f"lists in {found.work / 'removed'}"
+    )

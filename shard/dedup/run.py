@@ -25,8 +25,8 @@ from shard.store import Directories
 from shard.stored import Stored, open_stored
 from shard.tokenizer.protocol import Reference
 
-Progress = Callable[[int, int], None]
-"""(units done, units)."""
+Progress = Callable[[], None]
+"""Called after every shard whose signatures are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def deduplicate(
     work: Path,
     *,
     processes: int = 1,
-    progress: Progress = lambda done, all_of_them: None,
+    progress: Progress = lambda: None,
 ) -> Deduplication:
     """Make what signatures are missing, find the duplicates, and write the removal lists, all below `work`.
 
@@ -105,8 +105,8 @@ def deduplicate(
     signatures.mkdir(parents=True, exist_ok=True)
     files = _files(pair, signatures)
     make = partial(_make, table, settings, facts.sha256)
-    for done, _ in enumerate(in_processes(make, files, processes), 1):
-        progress(done, len(files))
+    for _ in in_processes(make, files, processes):
+        progress()
     found = Deduplication(pair, files, settings, find_duplicates(files, settings, work), work)
     _write_lists(found, work / "removed")
     return found
