@@ -12,6 +12,7 @@ from shard.frozen import sealed_json
 from shard.job import Dataset, Unit
 from shard.source.parts import opening
 from shard.training.alphabet import Alphabet, alphabet_of
+from shard.training.aside import aside
 from shard.training.bpe import TRAINER, Model, as_json, normalizer_of, train
 from shard.training.check import Checked, check, check_model
 from shard.training.pieces import as_model, require_expressible
@@ -69,9 +70,9 @@ def train_tokenizer(order: Order, locations: dict[str, str], say: Callable[[str]
             if not sample.documents:
                 raise TokenizerError(f"{order.dataset.name}: has no document to train on")
             say(f"training on {sample.documents:,} documents, {sample.text_bytes / 1e6:,.0f} MB…")
-            model, data = _train(order.recipe, sample)
+            model, data = aside(lambda: _train(order.recipe, sample))
             say("training again, to compare…")
-            if _train(order.recipe, sample)[1] != data:
+            if aside(lambda: _train(order.recipe, sample))[1] != data:
                 raise TokenizerError("the same text gave two tokenizers; nothing was written. Please report this")
         checked = _write(unfinished, order, sample, model, data)
         make_last(unfinished)
