@@ -10,13 +10,14 @@ import sentencepiece
 from tests.support.seeds import Machine, call, read_pair
 
 NAMES = ("dataset_a", "dataset_b")
+COPIES = 30
 
 
 @pytest.fixture(scope="module")
 def lines(documents: list[str]) -> dict[str, list[str]]:
-    """The documents of two datasets: on each line one."""
+    """The documents of two datasets: on each line one; the first of `a` stand at the end of `b` again."""
     found = [line for text in documents[:60] for line in text.split("\n") if len(line) > 20]
-    return {"dataset_a": found[: len(found) // 2], "dataset_b": found[len(found) // 2 :]}
+    return {"dataset_a": found[: len(found) // 2], "dataset_b": [*found[len(found) // 2 :], *found[:COPIES]]}
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +49,58 @@ def test_named_datasets_to_arrow_json_and_text(machine: Machine, lines: dict[str
     assert (machine.root / "b.txt").read_bytes().decode() == "".join(f"{text}\n" for text in lines["dataset_b"])
 
 
-def test_sentencepiece_pair_without_bos_and_eod(
-    machine: Machine, lines: dict[str, list[str]], small_model: Path
-) -> None:
-    """`<prefix>_text_document.bin` and `.idx` hold what SentencePiece itself makes of every line, with nothing before
-    or behind it; the same command again touches nothing, and after a crash does what is missing."""
-    options = ("--tokenizer", small_model, "--eod", "none", "--holdout-rate", "0")
-    shards = machine.launch(named(machine)[1], "shards", *named(machine)[2:], *options)
+@pytest.fixture(scope="module")
+def unique(machine: Machine) -> Path:
+    """The documents as bytes, deduplicated by the seed's arguments, as one JSON lines and one text."""
+    shards = machine.root / "bytes"
+    machine.launch(named(machine)[1], "bytes", *named(machine)[2:], "--tokenizer", "bytes", "--holdout-rate", "0")
+    wishes = ("--seed", 42, "--num-perm", 64, "--threshold", 0.85, "--max-removed", "50%")
+    call("dedup", shards, machine.root / "bytes_holdout", "--to", machine.root / "unique", *wishes)
+    (machine.root / "pretraining").mkdir()
+    targets = [machine.root / "pretraining" / f"all.{suffix}" for suffix in ("jsonl", "txt")]
+    call("text", machine.root / "unique", *(word for target in targets for word in ("--to", target)))
+    return machine.root / "pretraining"
+
+
+def test_deduplicated_to_json_and_text(unique: Path, lines: dict[str, list[str]]) -> None:
+    """No text is left twice, the first of equal ones stays, and what is left becomes one JSON lines and one text."""
+    rows = [json.loads(line) for line in (unique / "all.jsonl").read_bytes().splitlines()]
+    left = [_normal(row["text"]) for row in rows]
+    assert len(set(left)) == len(left)
+    everything = [(_normal(text), f"{name}/all.txt") for name in NAMES for text in lines[name]]
+    first = dict(reversed(everything))
+    assert all(first[text] == row["source"] for text, row in zip(left, rows, strict=True))
+    assert len(everything) - len(first) >= COPIES
+    # What else went was nearly equal to something.
+    assert 0.9 * len(first) < len(left) <= len(first)
+    assert (unique / "all.txt").read_bytes().decode() == "".join(f"{row['text']}\n" for row in rows)
+
+
+def _normal(text: str) -> str:
+    """White space and the case of A to Z make no difference."""
+    return " ".join(text.encode().lower().decode().split())
+
+
+def test_sentencepiece_pair_without_bos_and_eod(machine: Machine, unique: Path, small_model: Path) -> None:
+    """`<prefix>_text_document.bin` and `.idx` hold what SentencePiece itself makes of every document that is left, with
+    nothing before or behind it."""
+    options = ("--include", "*.jsonl", "--tokenizer", small_model, "--eod", "none", "--holdout-rate", "0")
+    shards = machine.launch(unique, "shards", *options)
+    call("export", shards, "--format", "megatron", "--name", "snak_text_document", "--to", machine.root / "pair")
+    encode = sentencepiece.SentencePieceProcessor(model_file=str(small_model)).encode
+    texts = [json.loads(line)["text"] for line in (unique / "all.jsonl").read_bytes().splitlines()]
+    assert read_pair(machine.root / "pair" / "snak_text_document") == [encode(text) for text in texts]
+
+
+def test_restart(machine: Machine, unique: Path) -> None:
+    """The same command again does what a crash has left undone, and touches nothing else; shards name their dataset."""
+    shards = machine.root / "bytes"
+    before = {path: path.read_bytes() for path in shards.glob("00000?.bin")}
     kept = {path: path.stat().st_mtime_ns for path in shards.glob("000000.*")}
     for path in shards.glob("000001.*"):
         path.unlink()
-    machine.launch(named(machine)[1], "shards", *named(machine)[2:], *options)
+    machine.launch(named(machine)[1], "bytes", *named(machine)[2:], "--tokenizer", "bytes", "--holdout-rate", "0")
     assert {path: path.stat().st_mtime_ns for path in shards.glob("000000.*")} == kept
-    call("export", shards, "--format", "megatron", "--name", "snak_text_document", "--to", machine.root / "pair")
-    encode = sentencepiece.SentencePieceProcessor(model_file=str(small_model)).encode
-    found = read_pair(machine.root / "pair" / "snak_text_document")
-    assert found == [encode(text) for name in NAMES for text in lines[name]]
+    assert {path: path.read_bytes() for path in shards.glob("00000?.bin")} == before
     sources = [json.loads((shards / f"00000{unit}.json").read_bytes())["source"]["path"] for unit in (0, 1)]
     assert sources == ["dataset_a/all.txt", "dataset_b/all.txt"]
