@@ -73,6 +73,7 @@ def test_deduplicated_to_json_and_text(unique: Path, lines: dict[str, list[str]]
     assert len(everything) - len(first) >= COPIES
     # What else went was nearly equal to something.
     assert 0.9 * len(first) < len(left) <= len(first)
+    assert {row["source"] for row in rows} == {f"{name}/all.txt" for name in NAMES}
     assert (unique / "all.txt").read_bytes().decode() == "".join(f"{row['text']}\n" for row in rows)
 
 
@@ -90,17 +91,3 @@ def test_sentencepiece_pair_without_bos_and_eod(machine: Machine, unique: Path, 
     encode = sentencepiece.SentencePieceProcessor(model_file=str(small_model)).encode
     texts = [json.loads(line)["text"] for line in (unique / "all.jsonl").read_bytes().splitlines()]
     assert read_pair(machine.root / "pair" / "snak_text_document") == [encode(text) for text in texts]
-
-
-def test_restart(machine: Machine, unique: Path) -> None:
-    """The same command again does what a crash has left undone, and touches nothing else; shards name their dataset."""
-    shards = machine.root / "bytes"
-    before = {path: path.read_bytes() for path in shards.glob("00000?.bin")}
-    kept = {path: path.stat().st_mtime_ns for path in shards.glob("000000.*")}
-    for path in shards.glob("000001.*"):
-        path.unlink()
-    machine.launch(named(machine)[1], "bytes", *named(machine)[2:], "--tokenizer", "bytes", "--holdout-rate", "0")
-    assert {path: path.stat().st_mtime_ns for path in shards.glob("000000.*")} == kept
-    assert {path: path.read_bytes() for path in shards.glob("00000?.bin")} == before
-    sources = [json.loads((shards / f"00000{unit}.json").read_bytes())["source"]["path"] for unit in (0, 1)]
-    assert sources == ["dataset_a/all.txt", "dataset_b/all.txt"]
