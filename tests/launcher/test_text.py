@@ -12,7 +12,7 @@ from provision.cli import cli
 from shard.errors import JobError, SourceError, StoreError, VerificationError
 from shard.job import Holdout
 from tests.support.inputs import json_lines, text_lines
-from tests.support.jobs import make_job, model_spec, write_corpus
+from tests.support.jobs import json_spec, make_job, model_spec, write_corpus
 from tests.support.worker import write_all
 
 
@@ -71,13 +71,17 @@ def test_targets_that_cannot_be(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"a.jsonl", "c.jsonl"}
 
 
-def test_documents_of_shards(tmp_path: Path, documents: list[str], small_model: Path) -> None:
+@pytest.mark.parametrize("kind", ["hf", "sentencepiece"])
+def test_documents_of_shards(
+    kind: str, tmp_path: Path, documents: list[str], small_tokenizer: Path, small_model: Path
+) -> None:
     """Shards are decoded, without what frames documents, in the order of the directories; the source is their file; a
     damaged one is named, and nothing is written."""
     corpus = write_corpus(tmp_path / "corpus", documents[:30], files=3)
-    spec = replace(model_spec(small_model), name=str(small_model), bos_id=1)
+    file, spec_of = {"hf": (small_tokenizer, json_spec), "sentencepiece": (small_model, model_spec)}[kind]
+    spec = replace(spec_of(file), name=str(file), bos_id=1)
     job = make_job(corpus, tmp_path, tokenizer=spec, holdout=Holdout(rate=0.2))
-    write_all(job, small_model.parent)
+    write_all(job, file.parent)
     invoke(job.output_dir, job.holdout_dir, "--to", tmp_path / "all.jsonl")
     found = lines(tmp_path / "all.jsonl")
     assert sorted(line["text"] for line in found) == sorted(documents[:30])
