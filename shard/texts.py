@@ -16,8 +16,8 @@ import msgspec
 import pyarrow as pa
 
 from shard.dataset import Dataset
-from shard.disk import disk_full_named, fsync_directory
-from shard.errors import JobError, StoreError
+from shard.disk import fsync_directory, is_full
+from shard.errors import DiskFullError, JobError, StoreError
 from shard.job import Unit
 from shard.source.parts import opening
 from shard.stored import Stored
@@ -89,9 +89,8 @@ def write_texts(documents: Iterable[Documents], targets: Sequence[Path], *, with
     done = Taken()
     with _appearing(targets, with_source=with_source) as writers:
         for some in documents:
-            for target, write in zip(targets, writers, strict=True):
-                with disk_full_named(target):
-                    write(some.texts, some.source)
+            for write in writers:
+                write(some.texts, some.source)
             done.documents += len(some.texts)
             for reason, rows in some.dropped.items():
                 done.dropped[reason] = done.dropped.get(reason, 0) + rows
@@ -150,22 +149,26 @@ def _appearing(targets: Sequence[Path], *, with_source: bool) -> Iterator[list[T
     for number, target in enumerate(targets):
         if target.exists() or target.is_symlink() or target in targets[:number]:
             raise StoreError(f"{target}: exists, and nothing is replaced: remove it, or choose another --to")
+        if not target.absolute().parent.is_dir():
+            raise StoreError(f"{target}: there is no such directory; make it first")
     unfinished = [target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp") for target in targets]
-    with ExitStack() as stack:
-        for path in unfinished:
-            stack.callback(path.unlink, missing_ok=True)
-        try:
+    try:
+        with ExitStack() as stack:
+            for path in unfinished:
+                stack.callback(path.unlink, missing_ok=True)
             files = [stack.enter_context(path.open("xb")) for path in unfinished]
-        except OSError as error:
-            target = targets[unfinished.index(Path(error.filename))]
-            raise StoreError(f"{target}: {error.strerror}; --to names files in directories that exist") from error
-        with ExitStack() as writing:
-            pairs = zip(targets, files, strict=True)
-            yield [writing.enter_context(_FORMS[target.suffix](file, with_source)) for target, file in pairs]
-        for file, path, target in zip(files, unfinished, targets, strict=True):
-            with disk_full_named(target):
+            with ExitStack() as writing:
+                pairs = zip(targets, files, strict=True)
+                yield [writing.enter_context(_FORMS[target.suffix](file, with_source)) for target, file in pairs]
+            for file in files:
                 file.flush()
                 os.fsync(file.fileno())
-            path.rename(target)
-        for directory in {target.absolute().parent for target in targets}:
-            fsync_directory(directory)
+            for path, target in zip(unfinished, targets, strict=True):
+                path.rename(target)
+            for directory in {target.absolute().parent for target in targets}:
+                fsync_directory(directory)
+    except OSError as error:
+        where = f"{' and '.join(map(str, targets))}: {error.strerror or error}; nothing was made"
+        if is_full(error):
+            raise DiskFullError(f"{where}: free space there, or choose another --to") from error
+        raise StoreError(where) from error

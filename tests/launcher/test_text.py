@@ -1,6 +1,7 @@
 """`shardfleet text`, by the command."""
 
 import json
+import resource
 from pathlib import Path
 
 import pyarrow as pa
@@ -97,3 +98,17 @@ def test_dataset_or_shards(tmp_path: Path) -> None:
     """One of the two must be given."""
     for given in ((), (tmp_path, "--dataset", tmp_path)):
         assert CliRunner().invoke(cli, ["text", *map(str, given), "--to", "x.jsonl"]).exit_code == 2
+
+
+def test_no_room(tmp_path: Path, documents: list[str]) -> None:
+    """Where a file cannot grow any more, the files are named, and nothing is left of them."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(json_lines(documents[:40]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(StoreError, match=r"all\.jsonl and .*all\.arrow: File too large; nothing was made"):
+            invoke("--dataset", tmp_path / "in", "--to", tmp_path / "all.jsonl", "--to", tmp_path / "all.arrow")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
