@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -41,13 +42,20 @@ def packed(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> Pa
     return root / "out"
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "hub").mkdir()
-    return tmp_path / "hub"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hub")
 
 
 @pytest.fixture
+def repository(root: Path) -> Iterator[Path]:
+    """`me/x`, empty."""
+    (root / "me" / "x").mkdir(parents=True)
+    yield root / "me" / "x"
+    shutil.rmtree(root / "me" / "x")
+
+
+@pytest.fixture(scope="module")
 def hub(root: Path) -> Iterator[RunningHub]:
     with running_hub(root, writable=True) as running:
         yield running
@@ -144,21 +152,19 @@ def change(key: str, **value: object) -> bytes:
 @pytest.mark.parametrize(
     "path", ["../x", "/etc/x", "a/../../x", ".hub.json", ".git/config", "a/.cache/x", "", "link/x"]
 )
-def test_no_path_leaves_a_repository(path: str, root: Path, hub: RunningHub, tmp_path: Path) -> None:
+def test_no_path_leaves_a_repository(path: str, repository: Path, hub: RunningHub, tmp_path: Path) -> None:
     """Whatever a commit names, nothing is written, or removed, outside the repository's own files."""
-    (root / "me" / "x").mkdir(parents=True)
-    (root / "me" / "x" / "link").symlink_to(tmp_path)
+    (repository / "link").symlink_to(tmp_path)
     content = base64.b64encode(b"evil").decode()
     for body in (change("file", path=path, content=content), change("deletedFile", path=path)):
         both = change("file", path="fine.txt", content=content) + b"\n" + body
         assert call(hub, "/api/datasets/me/x/commit/main", both)[0] == 400
-    assert [path.name for path in (root / "me" / "x").iterdir()] == ["link"]
+    assert [path.name for path in repository.iterdir()] == ["link"]
     assert not (tmp_path / "x").exists()
 
 
-def test_an_upload_must_be_what_was_announced(root: Path, hub: RunningHub) -> None:
+def test_an_upload_must_be_what_was_announced(repository: Path, hub: RunningHub) -> None:
     """A file is taken at its own address, once announced, with its own sha256; a commit cannot name another."""
-    (root / "me" / "x").mkdir(parents=True)
     oid = hashlib.sha256(b"content").hexdigest()
     status, answer = call(hub, "/datasets/me/x.git/info/lfs/objects/batch", {"objects": [{"oid": oid, "size": 7}]})
     href = json.loads(answer)["objects"][0]["actions"]["upload"]["href"].removeprefix(hub.endpoint)
@@ -168,13 +174,12 @@ def test_an_upload_must_be_what_was_announced(root: Path, hub: RunningHub) -> No
     assert call(hub, "/upload/guessed", b"content", method="PUT")[0] == 403
     assert call(hub, href, b"content", method="PUT", token=None)[0] == 200
     assert call(hub, "/api/datasets/me/x/commit/main", lfs)[0] == 200
-    assert (root / "me" / "x" / "a.parquet").read_bytes() == b"content"
+    assert (repository / "a.parquet").read_bytes() == b"content"
     assert call(hub, "/datasets/me/x.git/info/lfs/objects/batch", {"objects": [{"oid": "../x", "size": 7}]})[0] == 400
 
 
-def test_who_may_write(root: Path, hub: RunningHub) -> None:
+def test_who_may_write(repository: Path, hub: RunningHub) -> None:
     """Without a token nothing is made or changed; a repository is made once; a name must be one."""
-    (root / "me" / "x").mkdir(parents=True)
     assert call(hub, "/api/repos/create", {"organization": "me", "name": "y"}, token=None)[0] == 401
     assert call(hub, "/api/datasets/me/x/commit/main", b"", token=None)[0] == 401
     assert call(hub, "/api/repos/create", {"organization": "me", "name": "y"})[0] == 200
@@ -183,10 +188,9 @@ def test_who_may_write(root: Path, hub: RunningHub) -> None:
     assert call(hub, "/api/datasets/me/gone/commit/main", b"")[0] == 404
 
 
-def test_read_only_unless_told(root: Path) -> None:
+def test_read_only_unless_told(repository: Path, root: Path) -> None:
     """A server that was not started as writable has no such routes."""
-    (root / "me" / "x").mkdir(parents=True)
     with running_hub(root) as hub:
-        assert call(hub, "/api/repos/create", {"organization": "me", "name": "y"})[0] in (404, 405)
+        assert call(hub, "/api/repos/create", {"organization": "me", "name": "z"})[0] in (404, 405)
         assert call(hub, "/api/datasets/me/x/commit/main", b"")[0] in (404, 405)
-    assert not (root / "me" / "y").exists()
+    assert not (root / "me" / "z").exists()

@@ -171,12 +171,22 @@ def test_other_directories_are_refused(corpora: Path, stores: tuple[Path, list[J
     with pytest.raises(FingerprintError, match="first_unit: 3, not 0"), open_store(replace(stores[1][1], **there)):
         pass
     before = tree_of(stores[0] / "appended")
-    with pytest.raises(FingerprintError, match="units: 5, not 6"), open_store(stores[1][1]):
+    with pytest.raises(FingerprintError, match="appended to them since"), open_store(stores[1][1]):
         pass
     assert tree_of(stores[0] / "appended") == before
 
 
 # What others make of it
+
+
+def test_a_run_that_was_appended_to_is_not_done_over_it(appended: tuple[Path, list[Job]]) -> None:
+    """An earlier run of the same directories is refused, also with --overwrite, and what is there stays."""
+    root, jobs = appended
+    before = tree_of(root / "train")
+    for job in (jobs[0], replace(jobs[1], overwrite=True)):
+        with pytest.raises(FingerprintError, match="appended to them since"), open_store(job):
+            pytest.fail("opened")
+    assert tree_of(root / "train") == before
 
 
 def test_the_launcher_hears_of_all_units(stores: tuple[Path, list[Job]]) -> None:
