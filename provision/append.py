@@ -110,7 +110,7 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
             if there.issuperset(range(latest.first_unit, latest.units)):
                 raise _nothing(catalog)
             return Added(files, before)
-    _require_files_known(held)
+    _require_files_known(held, catalog)
     files = _new_files(held, catalog, chain[-1].units)
     if not files:
         raise _nothing(catalog)
@@ -118,8 +118,15 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
     return Added(files, chain)
 
 
-def _require_files_known(held: Held) -> None:
-    if grouped := next((unit for unit in held.units if unit.content_id.startswith(GROUPED)), None):
+def _require_files_known(held: Held, catalog: Catalog) -> None:
+    """Raise InputError where files of the catalog may be there already, in units that do not name all their files."""
+    paths = {file.path for file in catalog.files}
+    latest = held.record.identity.first_unit
+    same_dataset = held.record.source.dataset == catalog.dataset.name
+    for grouped in (unit for unit in held.units if unit.content_id.startswith(GROUPED)):
+        # Of earlier appends nobody has kept the dataset's name.
+        if not (same_dataset if grouped.unit >= latest else grouped.path in paths):
+            continue
         raise InputError(
             f"unit {grouped.unit} holds many small files, {grouped.path} the first, and records do not name the "
             "others: launch the new files into directories of their own, and join them with 'shardfleet concat'"

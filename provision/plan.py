@@ -39,7 +39,7 @@ class ExportWanted(Record, frozen=True, kw_only=True):
     context_length: int | None = None
     shard_tokens: int | None = None
     local_ranks: int | None = None
-    name: str = "shardfleet"
+    name: str | None = None
 
 
 class Policy(Record, frozen=True, kw_only=True):

@@ -55,13 +55,16 @@ SHARED = {
     "shard.concat": {"concatenate"},
     "shard.imports.options": {"ImportOptions"},
     "shard.imports.run": {"IMPORTS", "import_tokens"},
+    "shard.dedup.run": {"Deduplication", "at_work", "deduplicate", "open_pair"},
+    "shard.dedup.settings": {"Kind", "Settings"},
     "shard.loader.bench": {"PACKINGS", "SHUFFLES", "LoaderFigures", "measure_loader"},
     "shard.stored": {"Stored", "open_stored"},
     "shard.summary": {"Document", "document_at", "lengths_of"},
     "shard.tokenizer.load": {"load_reference"},
     "shard.tokenizer.protocol": {"Reference"},
     "shard.verify.stores": {"verify"},
-    # Training of tokenizers, on this machine as well.
+    # Text and the training of tokenizers, on this machine as well.
+    "shard.texts": {"write_texts"},
     "shard.training.recipe": {"USUAL", "Kind", "Recipe", "after"},
     "shard.training.run": {"Order", "Trained", "train_tokenizer"},
 }
@@ -73,6 +76,7 @@ DOORS = {
     "cityhash": {"shard/export/catid.py", "shard/imports/catid.py"},
     "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
     "cryptography": {"provision/ssh/connect.py"},
+    "duckdb": {"shard/dedup/pairs.py"},
     "fsspec": {"shard/source/files.py"},
     "gigatoken": {"shard/tokenizer/fast.py"},
     "httpx2": {"provision/catalog/hub.py", "provision/tokenizerfiles.py", "shard/source/"},
@@ -102,7 +106,7 @@ DOORS = {
     "torch": {"shard/loader/torch.py"},
     "transformers": {"shard/training/check.py"},
     "uvicorn": {"provision/hubserver/"},
-    "xxhash": {"shard/split.py"},
+    "xxhash": {"shard/dedup/hashes.py", "shard/split.py"},
     "zstandard": {"shard/export/catid.py", "shard/formats/frames.py", "shard/imports/catid.py"},
     # Records, everywhere.
     "msgspec": {"provision/", "shard/"},

@@ -38,7 +38,10 @@ from shard.export.run import export as write_export
     metavar="ROWS",
     help="Without a holdout: exactly so many rows, drawn from the train shards, are the test split (parquet-packed).",
 )
-@click.option("--name", default="shardfleet", show_default=True, help="In file names, where the format has one (llmc).")
+@click.option(
+    "--name",
+    help="What files are called: the prefix of a pair (megatron), the beginning (llmc). [default: what is customary]",
+)
 @click.option(
     "--hosts",
     "hosts_file",
@@ -58,7 +61,7 @@ def export(
     shard_tokens: int | None,
     local_ranks: int | None,
     test_rows: int | None,
-    name: str,
+    name: str | None,
     hosts_file: Path | None,
     ssh_config: Path | None,
     remote_python: str,

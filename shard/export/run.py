@@ -36,6 +36,9 @@ FORMATS: Mapping[str, Callable[[Stored, Path, ExportOptions], int]] = {
 NOTES: Mapping[str, str] = {"olmo": olmo.NOTE}
 """Name → what the format does not say by itself."""
 
+_NAMED = ("megatron", "llmc")
+"""Whose files the user may name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -65,6 +68,8 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
     """
     if options.local_ranks is not None and format_name != "catid":
         raise JobError(f"--local-ranks {options.local_ranks}: only catid's files depend on how many ranks read them")
+    if options.name is not None and format_name not in _NAMED:
+        raise JobError(f"--name {options.name}: only {' and '.join(_NAMED)} have a name in their files")
     sources = [open_stored(directory) for directory in directories]
     _require_one_dataset(sources)
     if options.test_rows is not None and (

@@ -24,11 +24,16 @@ class Codec:
     """One way of coding, for as many threads as like."""
 
     def __init__(self, compression: Compression, table: RankTable, dtype: str) -> None:
+        self._made_of = compression, table, dtype
         self.frame_tokens = compression.frame_tokens
         self.dtype = DTYPES[dtype]
         self._table = table
         self._level = compression.level
         self._local = threading.local()  # neither compressors nor decompressors may be shared
+
+    def __reduce__(self) -> tuple[type["Codec"], tuple[Compression, RankTable, str]]:
+        """Other processes make their own compressors."""
+        return Codec, self._made_of
 
     def encode(self, tokens: NDArray[Any]) -> tuple[bytes, int]:
         """(frame, bytes of its content) of at most `frame_tokens` tokens."""

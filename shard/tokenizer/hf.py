@@ -77,6 +77,30 @@ class HfReference:
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
         return text
 
+    def token_bytes(self) -> dict[int, bytes]:
+        config: dict[str, Any] = json.loads(self._tokenizer.to_str())
+        if (config.get("decoder") or {}).get("type") != "ByteLevel":
+            raise TokenizerError("its decoder is not byte-level: ids alone do not say which bytes they stand for")
+        added = {
+            token["id"]: b"" if token["special"] else token["content"].encode() for token in config["added_tokens"]
+        }
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=False)
+        found = {
+            token: bytes(map(_BYTES.__getitem__, text)) for text, token in vocabulary.items() if token not in added
+        }
+        return found | added
+
+
+def _byte_level() -> dict[str, int]:
+    """The character that stands for every byte in byte-level vocabularies: itself where it can be seen, else the next
+    one from U+0100 on (GPT-2's table)."""
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + number): byte for number, byte in enumerate(hidden)}
+
+
+_BYTES = _byte_level()
+
 
 def without_special_tokens(data: bytes) -> bytes:
     """The same tokenizer.json encoding text alone: special tokens are text, and nothing is added or cut off."""

@@ -29,3 +29,9 @@ class Reference(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; bytes that are no UTF-8 become U+FFFD."""
+
+    def token_bytes(self) -> dict[int, bytes]:
+        """What every id stands for in a text, so that a document's bytes are those of its ids in a row.
+
+        Empty for ids that are no text. Raises TokenizerError where ids alone do not say.
+        """

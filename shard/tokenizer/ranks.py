@@ -94,3 +94,13 @@ class TiktokenReference:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoding.decode(list(ids))
+
+    def token_bytes(self) -> dict[int, bytes]:
+        special = {self._encoding.encode_single_token(token) for token in self._encoding.special_tokens_set}
+        found = dict.fromkeys(special, b"")
+        for token in range(self.vocab_size):
+            try:
+                found.setdefault(token, self._encoding.decode_single_token_bytes(token))
+            except KeyError:  # the encoding leaves this id out
+                continue
+        return found

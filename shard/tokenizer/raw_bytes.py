@@ -29,3 +29,6 @@ class ByteReference:
 
     def decode(self, ids: Sequence[int]) -> str:
         return bytes(i for i in ids if i < EOD_ID).decode("utf-8", errors="replace")
+
+    def token_bytes(self) -> dict[int, bytes]:
+        return {i: bytes((i,)) for i in range(EOD_ID)} | {EOD_ID: b""}

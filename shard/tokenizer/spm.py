@@ -6,6 +6,8 @@ import sentencepiece
 
 from shard.errors import TokenizerError
 
+_SPACE = "\u2581"
+
 
 class SentencePieceReference:
     """`sentencepiece.SentencePieceProcessor`, which never takes the text of a control symbol for the symbol."""
@@ -45,6 +47,17 @@ class SentencePieceReference:
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._processor.decode(list(ids))
         return text
+
+    def token_bytes(self) -> dict[int, bytes]:
+        return {token: self._bytes_of(token) for token in range(self.vocab_size)}
+
+    def _bytes_of(self, token: int) -> bytes:
+        piece: str = self._processor.id_to_piece(token)
+        if self._processor.is_byte(token):
+            return bytes((int(piece[1:-1], 16),))  # <0x0A>
+        if self._processor.is_control(token) or self._processor.is_unknown(token):
+            return b""
+        return piece.replace(_SPACE, " ").encode()
 
 
 def _given(found: int) -> int | None:

@@ -2,27 +2,22 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from shard.batch import TextBatch
 from shard.errors import TokenizerError
 from shard.frozen import sealed_json
 from shard.job import Dataset, Unit
-from shard.options import Options
-from shard.source.download import Scratch
-from shard.source.intake import Intake
-from shard.source.opened import open_unit
+from shard.source.parts import opening
 from shard.training.alphabet import Alphabet, alphabet_of
 from shard.training.aside import aside
 from shard.training.bpe import TRAINER, as_json, normalizer_of, train
 from shard.training.check import Checked, check, check_model
 from shard.training.pieces import as_model, require_expressible
 from shard.training.recipe import BOS, EOS, PAD, UNK, Json, Recipe
-from shard.training.sample import Open, Sample, draw
+from shard.training.sample import Sample, draw
 from shard.training.spool import Spool
 from shard.whole import appearing, make_last
 
@@ -70,7 +65,7 @@ def train_tokenizer(order: Order, locations: dict[str, str], say: Callable[[str]
         unfinished = places["train"]
         with closing(Spool(unfinished)) as spool:
             say(f"drawing {order.num_samples:,} documents of {order.dataset.name}…")
-            with _reading(order, locations) as open_part:
+            with opening(order.dataset, locations) as open_part:
                 sample = draw(order.units, open_part, spool, documents=order.num_samples, seed=order.seed)
             if not sample.documents:
                 raise TokenizerError(f"{order.dataset.name}: has no document to train on")
@@ -79,21 +74,6 @@ def train_tokenizer(order: Order, locations: dict[str, str], say: Callable[[str]
         checked = _write(unfinished, order, sample, data)
         make_last(unfinished)
     return Trained(sample.documents, sample.text_bytes, checked, time.monotonic() - started)
-
-
-@contextmanager
-def _reading(order: Order, locations: dict[str, str]) -> Iterator[Open]:
-    """Opens parts with the sources of the main job."""
-    options = Options()
-    with TemporaryDirectory(prefix="shardfleet-") as scratch, closing(Intake(options)) as intake:
-        kept = (options, Scratch(Path(scratch)), locations, intake)
-
-        @contextmanager
-        def open_part(unit: Unit) -> Iterator[Iterator[TextBatch]]:
-            with open_unit(order.dataset, unit, *kept) as opened:
-                yield opened.texts
-
-        yield open_part
 
 
 def _train_twice(recipe: Recipe, sample: Sample, say: Callable[[str], None]) -> bytes:

@@ -113,7 +113,7 @@ def test_nothing_to_read(paths: list[str], form: Input, message: str) -> None:
     ("name", "data", "form", "message"),
     [
         ("a.jsonl", json_lines(["x"], "body"), Input(), "no 'text' in its first lines; its names are id, body, url"),
-        ("a.jsonl.gz", gzip.compress(json_lines([3, 4])), Input(), "'text' holds a int, not a string"),
+        ("a.jsonl.gz", gzip.compress(json_lines([3, 4]), mtime=0), Input(), "'text' holds a int, not a string"),
         ("a.json", json.dumps([{"text": "x"}]).encode(), Input(), "not JSON lines"),
         ("a.json", json.dumps({"text": "x"}, indent=1).encode(), Input(), "not JSON lines"),
         ("a.jsonl", '{"text": "x"}'.encode("utf-16"), Input(), "UTF-16; convert it"),

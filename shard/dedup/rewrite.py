@@ -1,0 +1,163 @@
+"""A pair of directories without some of its documents: new directories, which appear whole or not at all."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec.structs import asdict, replace
+from numpy.typing import NDArray
+
+from shard.compression import RANKS_FILE
+from shard.dedup.processes import in_processes
+from shard.errors import JobError
+from shard.formats.payload import Payload
+from shard.frozen import canonical_json
+from shard.inputs import BY_SUFFIX
+from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit
+from shard.links import link_or_copy
+from shard.options import Options
+from shard.rankfile import read_codec
+from shard.records import ShardRecord, Split
+from shard.store import Directories, open_store
+from shard.stored import Stored, StoredShard
+from shard.whole import appearing
+from shard.writer import UnitWriter
+
+REASON = "duplicate"
+"""Under which removed documents are counted among the dropped rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lessened:
+    """One unit, and which of its documents go."""
+
+    shards: dict[Split, StoredShard]
+    removed: dict[Split, NDArray[np.int64]]
+    """[duplicates] positions within each shard, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One directory that was made."""
+
+    directory: Path
+    documents: int
+    tokens: int
+
+
+def rewrite(
+    pair: dict[Split, Stored], units: Sequence[Lessened], finals: Directories, why: object, processes: int
+) -> dict[Split, Written]:
+    """Write the directories without the removed documents.
+
+    `why`, a record, becomes part of the fingerprint together with what is removed. Raises VerificationError for a
+    damaged shard, StoreError, DiskFullError. Then nothing is made.
+    """
+    with appearing(finals) as places:
+        job = _job(pair["train"], units, places, why)
+        with open_store(job) as directories:
+            if job.identity.compression is not None:
+                for split, directory in directories.items():
+                    link_or_copy(pair[split].directory / RANKS_FILE, directory / RANKS_FILE)
+            work = partial(_write_unit, job, directories, bool(pair["train"].record.earlier))
+            records = list(in_processes(work, units, processes))
+    return {
+        split: Written(
+            directory=finals[split].absolute(),
+            documents=sum(record[split].documents for record in records),
+            tokens=sum(record[split].tokens for record in records),
+        )
+        for split in pair
+    }
+
+
+def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: object) -> Job:
+    record = train.record
+    facts, source = record.tokenizer, record.source
+    removed = hashlib.sha256()
+    for unit in units:
+        for positions in unit.removed.values():
+            removed.update(len(positions).to_bytes(8, "little") + positions.astype("<i8").tobytes())
+    identity = replace(
+        record.identity,
+        units_sha256=hashlib.sha256(canonical_json([record.fingerprint, why, removed.hexdigest()])).hexdigest(),
+        first_unit=0,
+        base=None,
+    )
+    return Job(
+        version=FORMAT_VERSION,
+        run_id=f"dedup-{identity.fingerprint[:10]}",
+        host="localhost",
+        first_rank=0,
+        ranks=1,
+        world_size=1,
+        output_dir=str(places["train"]),
+        holdout_dir=str(places["holdout"]),
+        dataset=Dataset(
+            kind="files",
+            name=source.dataset,
+            root=str(train.directory.absolute()),
+            revision=source.revision,
+            text_column=source.text_column,
+            input=record.identity.input or BY_SUFFIX,
+        ),
+        tokenizer=msgspec.convert(asdict(facts), TokenizerSpec),
+        holdout=Holdout(rate=record.holdout.rate, seed=record.holdout.seed),
+        identity=identity,
+        options=Options(),
+        units=(),
+    )
+
+
+def _write_unit(job: Job, directories: Directories, appended: bool, unit: Lessened) -> dict[Split, ShardRecord]:
+    before = unit.shards["train"].record
+    path = before.source.path
+    if appended:  # what was appended may have files of the same names
+        path = f"{before.fingerprint[:12]}/{path}"
+    # Of the run that tokenized it: a second deduplication gives the same bytes.
+    job = replace(job, host=before.host)
+    itself = Unit(ordinal=before.unit, path=path, size=0, content_id=before.source.content_id)
+    codec = read_codec(directories["train"], job.identity)
+    with ExitStack() as stack:
+        writer = UnitWriter(job, itself, directories, before.rank, codec=codec)
+        stack.callback(writer.discard)
+        for split, shard in unit.shards.items():
+            keep = np.ones(shard.record.documents, dtype=np.bool_)
+            keep[unit.removed[split]] = False
+            first = 0
+            for block in shard.blocks():
+                count = len(block.offsets) - 1
+                kept = _only(block, keep[first : first + count])
+                writer.write(kept, np.full(len(kept.offsets) - 1, split == "holdout"))
+                first += count
+        duplicates = sum(len(positions) for positions in unit.removed.values())
+        dropped = {**before.dropped, REASON: before.dropped.get(REASON, 0) + duplicates}
+        return writer.commit(replace(before.source, path=path), dropped, before.seconds)
+
+
+def _only(block: Payload, mask: NDArray[np.bool_]) -> Payload:
+    """The documents under the mask alone."""
+    tokens = np.concatenate([block.tokens[:0], *block.runs(mask)])
+    return Payload(tokens, np.concatenate(([0], np.cumsum(block.lengths(mask), dtype=np.int64))))
+
+
+def units_of(pair: dict[Split, Stored], removed: dict[tuple[Split, str], NDArray[np.int64]]) -> list[Lessened]:
+    """All units, in order, with what goes of each. Raises JobError where a unit lacks one of its shards."""
+    train, holdout = ({shard.stem: shard for shard in pair[split].shards} for split in ("train", "holdout"))
+    if alone := sorted(train.keys() ^ holdout.keys()):
+        raise JobError(
+            f"{pair['train'].directory} and {pair['holdout'].directory}: unit {alone[0]} has only one of its two "
+            f"shards{f', as {len(alone) - 1} more' if len(alone) > 1 else ''}; verify says which"
+        )
+    return [
+        Lessened(
+            {"train": train[stem], "holdout": holdout[stem]},
+            {"train": removed["train", stem], "holdout": removed["holdout", stem]},
+        )
+        for stem in train
+    ]

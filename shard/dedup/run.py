@@ -1,0 +1,145 @@
+"""Deduplication of a pair of directories, train and holdout: signatures, duplicates, removal lists, new directories."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shard.dedup.find import Duplicates, find_duplicates, removed_from
+from shard.dedup.pairs import require_duckdb
+from shard.dedup.processes import in_processes
+from shard.dedup.rewrite import Written, rewrite, units_of
+from shard.dedup.settings import Settings
+from shard.dedup.text import TokenBytes, token_bytes_of
+from shard.dedup.unitfile import UnitFile, numbered
+from shard.disk import fsync_directory, write_atomic
+from shard.errors import DirectoryInUseError, JobError
+from shard.records import SPLITS, Split
+from shard.store import Directories
+from shard.stored import Stored, open_stored
+from shard.tokenizer.protocol import Reference
+
+Progress = Callable[[], None]
+"""Called after every shard whose signatures are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deduplication:
+    """What is known of a pair of directories before anything is written."""
+
+    pair: dict[Split, Stored]
+    files: tuple[UnitFile, ...]
+    """In the order in which their documents are numbered."""
+    settings: Settings
+    duplicates: Duplicates
+    work: Path
+
+    def removed(self) -> dict[tuple[Split, str], NDArray[np.int64]]:
+        """[duplicates] positions within every shard, by split and stem."""
+        return {
+            (file.shard.record.split, file.shard.stem): removed_from(self.duplicates, first, file.documents)
+            for first, file in numbered(self.files)
+        }
+
+    def write(self, finals: Directories, processes: int) -> dict[Split, Written]:
+        """Write the directories without the duplicates. Raises as rewrite does."""
+        return rewrite(self.pair, units_of(self.pair, self.removed()), finals, self.settings, processes)
+
+
+def open_pair(directories: Sequence[Path]) -> dict[Split, Stored]:
+    """Train and holdout of one dataset, given in either order. Raises JobError, VerificationError."""
+    found = [open_stored(directory) for directory in directories]
+    pair = {split: stored for split in SPLITS for stored in found if stored.record.split == split}
+    if len(found) != len(SPLITS) or len(pair) != len(SPLITS):
+        said = ", ".join(f"{stored.directory} ({stored.record.split})" for stored in found)
+        raise JobError(f"{said}: give one directory of train and one of holdout; join several with 'shardfleet concat'")
+    if pair["train"].record.fingerprint != pair["holdout"].record.fingerprint:
+        raise JobError(
+            f"{pair['train'].directory} and {pair['holdout'].directory} are not of one dataset: "
+            f"fingerprints {pair['train'].record.fingerprint[:12]}, {pair['holdout'].record.fingerprint[:12]}"
+        )
+    return pair
+
+
+@contextmanager
+def at_work(directory: Path) -> Iterator[None]:
+    """Have a working directory for this process alone. Raises DirectoryInUseError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DirectoryInUseError(
+                f"{directory}: another deduplication is at work there; wait for it, or choose another --work-dir"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def deduplicate(
+    pair: dict[Split, Stored],
+    reference: Reference,
+    settings: Settings,
+    work: Path,
+    *,
+    processes: int = 1,
+    progress: Progress = lambda: None,
+) -> Deduplication:
+    """Make what signatures are missing, find the duplicates, and write the removal lists, all below `work`.
+
+    Raises TokenizerError where text cannot be had back from tokens, VerificationError for a damaged shard or file,
+    JobError, DiskFullError.
+    """
+    require_duckdb()
+    facts = pair["train"].record.tokenizer
+    table = token_bytes_of(reference, facts.vocab_size, facts.frame)
+    signatures = work / "signatures"
+    signatures.mkdir(parents=True, exist_ok=True)
+    files = _files(pair, signatures)
+    make = partial(_make, table, settings, facts.sha256)
+    for _ in in_processes(make, files, processes):
+        progress()
+    found = Deduplication(pair, files, settings, find_duplicates(files, settings, work), work)
+    _write_lists(found, work / "removed")
+    return found
+
+
+def _make(table: TokenBytes, settings: Settings, tokenizer_sha256: str, file: UnitFile) -> None:
+    if not file.is_there(settings, tokenizer_sha256):
+        file.make(table, settings, tokenizer_sha256)
+
+
+def _files(pair: dict[Split, Stored], directory: Path) -> tuple[UnitFile, ...]:
+    """By unit, of each first train: the first of several copies stays, on whichever side it is."""
+    shards = [shard for split in SPLITS for shard in pair[split].shards]
+    shards.sort(key=lambda shard: (shard.record.unit, SPLITS.index(shard.record.split)))
+    return tuple(UnitFile(shard, directory / f"{shard.stem}.{shard.record.split}") for shard in shards)
+
+
+def _write_lists(found: Deduplication, directory: Path) -> None:
+    """A file for every shard: a line for each document that goes, with its position and the one that stays."""
+    directory.mkdir(exist_ok=True)
+    duplicates = found.duplicates
+    firsts = np.array([first for first, _ in numbered(found.files)], dtype=np.int64)
+    for number, (first, file) in enumerate(numbered(found.files)):
+        start, end = np.searchsorted(duplicates.removed, (first, first + file.documents))
+        kept = duplicates.kept[start:end]
+        # [duplicates] the last file that begins at or before the document; files without documents come before it
+        owners = np.searchsorted(firsts, kept, side="right") - 1
+        lines = zip(
+            (duplicates.removed[start:end] - first).tolist(),
+            (found.files[owner].path.name for owner in owners.tolist()),
+            (kept - firsts[owners]).tolist(),
+            strict=True,
+        )
+        text = "".join(f"{position}\t{name}\t{place}\n" for position, name, place in lines)
+        write_atomic(directory / f"{found.files[number].path.name}.tsv", text.encode(), durable=False)
+    fsync_directory(directory)

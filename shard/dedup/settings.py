@@ -1,0 +1,62 @@
+"""What decides which documents count as duplicates, and how likely a pair is to be found (pure)."""
+
+from math import ceil, comb
+from typing import Literal
+
+from shard.frozen import Record, require
+
+SCHEME = "words-affine32"
+"""Names how text becomes signatures: docs/dedup.md describes it step by step."""
+SCHEME_VERSION = 1
+"""Grows whenever the same text would get another signature or key."""
+
+Kind = Literal["exact", "minhash"]
+
+
+class Settings(Record, frozen=True, kw_only=True):
+    """See above."""
+
+    kind: Kind = "minhash"
+    """`exact` compares normalised texts alone; `minhash` compares sets of word n-grams as well."""
+    ngram: int = 5
+    """Words of an n-gram. A document with fewer has no signature."""
+    num_perm: int = 64
+    bands: int = 8
+    rows: int = 8
+    """Values of a signature that two documents must share, all of one band, to be compared."""
+    threshold: float = 0.85
+    """Share of equal values in two signatures, which estimates their Jaccard similarity, from which on they are
+    duplicates."""
+    seed: int = 42
+    scheme: str = SCHEME
+    version: int = SCHEME_VERSION
+
+    def __post_init__(self) -> None:
+        require(1 <= self.ngram <= 64, f"ngram {self.ngram} is not from 1 to 64")
+        require(1 <= self.num_perm <= 1024, f"num-perm {self.num_perm} is not from 1 to 1024")
+        require(self.bands >= 1 and self.rows >= 1, f"{self.bands} bands of {self.rows} rows")
+        require(
+            self.bands * self.rows <= self.num_perm,
+            f"{self.bands} bands of {self.rows} rows need {self.bands * self.rows} permutations; "
+            f"num-perm is {self.num_perm}",
+        )
+        require(0 < self.threshold <= 1, f"threshold {self.threshold} is not over 0 and at most 1")
+        require(0 <= self.seed < 1 << 64, f"seed {self.seed} is not an unsigned 64-bit number")
+
+    @property
+    def least_equal(self) -> int:
+        """Equal values of two signatures from which on they are duplicates."""
+        # Not 0.85 * 100, which is a hair over 85.
+        return ceil(round(self.threshold * self.num_perm, 9))
+
+    def compared(self, similarity: float) -> float:
+        """Probability that two documents of this Jaccard similarity share a band, and so are compared."""
+        return 1.0 - (1.0 - similarity**self.rows) ** self.bands
+
+    def passed(self, similarity: float) -> float:
+        """Probability that their signatures, once compared, are equal enough."""
+        count = self.num_perm
+        return sum(
+            comb(count, equal) * similarity**equal * (1.0 - similarity) ** (count - equal)
+            for equal in range(self.least_equal, count + 1)
+        )
