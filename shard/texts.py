@@ -1,88 +1,152 @@
-"""`shardfleet text`: the documents of a dataset, in dataset order, as JSON lines or as lines.
+"""`shardfleet text`: documents, in their order, as JSON lines, as lines, or as Arrow.
 
-They are read as a run reads them, so what a run would drop is dropped and counted here, too. Nothing is tokenized.
+Those of a dataset are read as a run reads them, so what a run would drop is dropped and counted here, too; nothing is
+tokenized. Those of shards are decoded.
 """
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+import pyarrow as pa
 
 from shard.dataset import Dataset
 from shard.disk import disk_full_named, fsync_directory
 from shard.errors import JobError, StoreError
 from shard.job import Unit
 from shard.source.parts import opening
+from shard.stored import Stored
+from shard.tokenizer.checks import TRICKY
+from shard.tokenizer.protocol import Reference
 
-Encode = Callable[[str, dict[str, str]], bytes]
-"""(document, what else is said of it) → its line."""
+Texts = Callable[[list[str], str | None], None]
+"""Takes documents, and where they are from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Some documents in a row."""
+
+    texts: list[str]
+    source: str | None = None
+    """Where they are from; None where that is not said of documents."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Rows among them that are no document, by reason."""
 
 
 @dataclass(slots=True)
-class Texts:
+class Taken:
     """What was written to each file."""
 
     documents: int = 0
-    text_bytes: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    """Rows that are no document, by reason."""
 
 
-def write_texts(dataset: Dataset, units: Sequence[Unit], locations: dict[str, str], targets: Sequence[Path]) -> Texts:
-    """Write every document to each of the targets, which appear when all of them are complete.
-
-    A line of `.jsonl` has `text`, and `source` where several datasets are named; one of `.txt` is the document itself.
-    Raises JobError or StoreError for targets that cannot be, and for a document that is no line of `.txt`;
-    SourceError, DiskFullError. Then there are none.
-    """
-    encoders = [_encoder(target) for target in targets]
-    done = Texts()
-    with _appearing(targets) as files, opening(dataset, locations) as open_unit:
+def of_dataset(dataset: Dataset, units: Sequence[Unit], locations: dict[str, str]) -> Iterator[Documents]:
+    """All documents; the source is the name of their dataset, where there are several. Raises SourceError."""
+    with opening(dataset, locations) as open_unit:
         for unit in units:
-            said = {"source": unit.path.partition("/")[0]} if dataset.named else {}
+            source = unit.path.partition("/")[0] if dataset.named else None
             with open_unit(unit) as batches:
                 for batch in batches:
                     texts = [str(batch.document(number), "utf-8") for number in range(batch.documents)]
-                    for target, file, encode in zip(targets, files, encoders, strict=True):
-                        with disk_full_named(target):
-                            file.write(b"".join([encode(text, said) for text in texts]))
-                    done.documents += batch.documents
-                    done.text_bytes += len(batch.data)
-                    for reason, rows in batch.dropped.items():
-                        done.dropped[reason] = done.dropped.get(reason, 0) + rows
+                    yield Documents(texts, source, batch.dropped)
+
+
+def of_shards(stored: Stored, reference: Reference) -> Iterator[Documents]:
+    """All documents of a directory, decoded, without what frames them; the source is the file that its record names.
+
+    Raises VerificationError for a damaged shard.
+    """
+    before, after = stored.record.tokenizer.frame
+    for shard in stored.shards:
+        for block in shard.blocks():
+            bounds = zip(block.offsets[:-1].tolist(), block.offsets[1:].tolist(), strict=True)
+            texts = [reference.decode(block.tokens[start + before : end - after].tolist()) for start, end in bounds]
+            yield Documents(texts, shard.record.source.path)
+
+
+def comes_back(reference: Reference) -> bool:
+    """Whether tricky strings are what they were when they are decoded."""
+    return all(reference.decode(reference.encode(text.encode())) == text for text in TRICKY)
+
+
+def write_texts(documents: Iterable[Documents], targets: Sequence[Path], *, with_source: bool) -> Taken:
+    """Write every document to each of the targets, which appear when all of them are complete.
+
+    A line of `.jsonl`, or a row of `.arrow`, has `text`, and `source` where that is wanted; a line of `.txt` is the
+    document itself. Raises JobError or StoreError for targets that cannot be, and for a document that is no line of
+    `.txt`; DiskFullError. Then there are none.
+    """
+    for target in targets:
+        if target.suffix not in _FORMS:
+            raise JobError(f"--to {target}: its suffix must be one of {', '.join(_FORMS)}")
+    done = Taken()
+    with _appearing(targets, with_source=with_source) as writers:
+        for some in documents:
+            for target, write in zip(targets, writers, strict=True):
+                with disk_full_named(target):
+                    write(some.texts, some.source)
+            done.documents += len(some.texts)
+            for reason, rows in some.dropped.items():
+                done.dropped[reason] = done.dropped.get(reason, 0) + rows
     return done
 
 
-def _encoder(target: Path) -> Encode:
-    if target.suffix not in _ENCODERS:
-        raise JobError(f"--to {target}: its suffix must be one of {', '.join(_ENCODERS)}")
-    return _ENCODERS[target.suffix]
+@contextmanager
+def _json_lines(file: BinaryIO, with_source: bool) -> Iterator[Texts]:
+    def write(texts: list[str], source: str | None) -> None:
+        said = {"source": source} if with_source else {}
+        file.write(b"".join([msgspec.json.encode({"text": text, **said}) + b"\n" for text in texts]))
 
-
-def _json_line(text: str, said: dict[str, str]) -> bytes:
-    return msgspec.json.encode({"text": text, **said}) + b"\n"
-
-
-def _line(text: str, said: dict[str, str]) -> bytes:
-    """Raises JobError for a document that would come back as several, or as another."""
-    if "\n" in text or text.endswith("\r"):
-        raise JobError(
-            f"a document has line ends in it, and in .txt every line is a document: {text[:60]!r}…; write .jsonl"
-        )
-    return text.encode() + b"\n"
-
-
-_ENCODERS: dict[str, Encode] = {".jsonl": _json_line, ".json": _json_line, ".txt": _line}
+    yield write
 
 
 @contextmanager
-def _appearing(targets: Sequence[Path]) -> Iterator[Sequence[BinaryIO]]:
-    """Files under temporary names, which get their own when all is written; nothing is replaced."""
+def _lines(file: BinaryIO, with_source: bool) -> Iterator[Texts]:
+    """Refuses a document that would come back as several, or as another."""
+
+    def write(texts: list[str], source: str | None) -> None:
+        for text in texts:
+            if "\n" in text or text.endswith("\r"):
+                raise JobError(
+                    f"a document has line ends in it, and in .txt every line is one: {text[:60]!r}…; write .jsonl"
+                )
+        file.write(b"".join([text.encode() + b"\n" for text in texts]))
+
+    yield write
+
+
+@contextmanager
+def _arrow(file: BinaryIO, with_source: bool) -> Iterator[Texts]:
+    """A stream, as `datasets` writes and reads them."""
+    names = ("text", "source") if with_source else ("text",)
+    schema = pa.schema([(name, pa.string()) for name in names])
+    with pa.ipc.new_stream(file, schema) as stream:
+
+        def write(texts: list[str], source: str | None) -> None:
+            columns = {"text": texts, "source": [source] * len(texts)}
+            stream.write_batch(pa.record_batch([pa.array(columns[name], pa.string()) for name in names], schema=schema))
+
+        yield write
+
+
+_FORMS: dict[str, Callable[[BinaryIO, bool], AbstractContextManager[Texts]]] = {
+    ".jsonl": _json_lines,
+    ".json": _json_lines,
+    ".txt": _lines,
+    ".arrow": _arrow,
+}
+
+
+@contextmanager
+def _appearing(targets: Sequence[Path], *, with_source: bool) -> Iterator[list[Texts]]:
+    """What writes to files under temporary names, which get their own when all is written; nothing is replaced."""
     for number, target in enumerate(targets):
         if target.exists() or target.is_symlink() or target in targets[:number]:
             raise StoreError(f"{target}: exists, and nothing is replaced: remove it, or choose another --to")
@@ -95,7 +159,9 @@ def _appearing(targets: Sequence[Path]) -> Iterator[Sequence[BinaryIO]]:
         except OSError as error:
             target = targets[unfinished.index(Path(error.filename))]
             raise StoreError(f"{target}: {error.strerror}; --to names files in directories that exist") from error
-        yield files
+        with ExitStack() as writing:
+            pairs = zip(targets, files, strict=True)
+            yield [writing.enter_context(_FORMS[target.suffix](file, with_source)) for target, file in pairs]
         for file, path, target in zip(files, unfinished, targets, strict=True):
             with disk_full_named(target):
                 file.flush()

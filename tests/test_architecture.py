@@ -63,8 +63,8 @@ SHARED = {
     "shard.tokenizer.load": {"load_reference"},
     "shard.tokenizer.protocol": {"Reference"},
     "shard.verify.stores": {"verify"},
-    # Text and the training of tokenizers, on this machine as well.
-    "shard.texts": {"write_texts"},
+    # Text, and the training of tokenizers, on this machine as well.
+    "shard.texts": {"Documents", "comes_back", "of_dataset", "of_shards", "write_texts"},
     "shard.training.recipe": {"USUAL", "Kind", "Recipe", "after"},
     "shard.training.run": {"Order", "Trained", "train_tokenizer"},
 }
@@ -90,7 +90,7 @@ DOORS = {
     # rank.py sets the number of Arrow's threads.
     "pyarrow": {
         *("shard/source/", "shard/host/rank.py", "shard/export/parquet.py", "shard/imports/parquet.py"),
-        "shard/training/spool.py",
+        *("shard/training/spool.py", "shard/texts.py"),
     },
     "requests": {"provision/tokenizers.py"},
     "rich": {

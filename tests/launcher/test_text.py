@@ -3,13 +3,17 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from provision.cli import cli
-from shard.errors import JobError, SourceError, StoreError
+from shard.errors import JobError, SourceError, StoreError, VerificationError
+from shard.job import Holdout
 from tests.support.inputs import json_lines, text_lines
-from tests.support.jobs import write_corpus
+from tests.support.jobs import json_spec, make_job, model_spec, write_corpus
+from tests.support.worker import write_all
 
 
 def invoke(*arguments: object) -> Result:
@@ -25,18 +29,20 @@ def test_documents_as_json_lines(tmp_path: Path, documents: list[str]) -> None:
     corpus = write_corpus(tmp_path / "corpus", [None, *documents[:40], ""], files=2)
     said = invoke("--dataset", corpus, "--to", tmp_path / "all.jsonl")
     assert lines(tmp_path / "all.jsonl") == [{"text": document} for document in documents[:40]]
-    assert f"{tmp_path}/all.jsonl: 40 documents, " in said.stdout
+    assert said.stdout == f"{tmp_path}/all.jsonl: 40 documents\n"
     assert said.stderr == "no documents, and left out: 1 null, 1 empty\n"
     assert {path.name for path in tmp_path.iterdir()} == {"corpus", "all.jsonl"}
 
 
-def test_several_datasets_in_two_forms(tmp_path: Path) -> None:
+def test_several_datasets_in_every_form(tmp_path: Path) -> None:
     """Named datasets come in the order given, and lines of JSON say which; one reading serves several files."""
     for name, texts in (("a", ["one", "zwei", ""]), ("b", ["three"])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "raw.txt").write_bytes(text_lines(texts))
     named = ("--dataset", f"b={tmp_path}/b", "--dataset", f"a={tmp_path}/a", "--document-per-line")
-    invoke(*named, "--to", tmp_path / "all.jsonl", "--to", tmp_path / "all.txt")
+    invoke(*named, "--to", tmp_path / "all.jsonl", "--to", tmp_path / "all.txt", "--to", tmp_path / "all.arrow")
+    with pa.ipc.open_stream(tmp_path / "all.arrow") as stream:
+        assert stream.read_all().to_pylist() == lines(tmp_path / "all.jsonl")
     assert (tmp_path / "all.txt").read_text() == "three\none\nzwei\n"
     assert [(line["source"], line["text"]) for line in lines(tmp_path / "all.jsonl")] == [
         *[("b", "three"), ("a", "one"), ("a", "zwei")]
@@ -63,3 +69,31 @@ def test_targets_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         invoke("--dataset", tmp_path, "--to", tmp_path / "b.jsonl")
     assert {path.name for path in tmp_path.iterdir()} == {"a.jsonl", "c.jsonl"}
+
+
+@pytest.mark.parametrize("kind", ["hf", "sentencepiece"])
+def test_documents_of_shards(
+    kind: str, tmp_path: Path, documents: list[str], small_tokenizer: Path, small_model: Path
+) -> None:
+    """Shards are decoded, without what frames documents, in the order of the directories; the source is their file; a
+    damaged one is named, and nothing is written."""
+    corpus = write_corpus(tmp_path / "corpus", documents[:30], files=3)
+    file, spec_of = {"hf": (small_tokenizer, json_spec), "sentencepiece": (small_model, model_spec)}[kind]
+    spec = replace(spec_of(file), name=str(file), bos_id=1)
+    job = make_job(corpus, tmp_path, tokenizer=spec, holdout=Holdout(rate=0.2))
+    write_all(job, file.parent)
+    invoke(job.output_dir, job.holdout_dir, "--to", tmp_path / "all.jsonl")
+    found = lines(tmp_path / "all.jsonl")
+    assert sorted(line["text"] for line in found) == sorted(documents[:30])
+    assert {line["source"] for line in found} == {f"part-{number}.parquet" for number in range(3)}
+    payload = next(path for path in sorted(Path(job.output_dir).glob("*.bin")) if path.stat().st_size)
+    payload.write_bytes(payload.read_bytes()[:-4] + b"\1\0\1\0")
+    with pytest.raises(VerificationError, match=payload.name):
+        invoke(job.output_dir, "--to", tmp_path / "again.jsonl")
+    assert not (tmp_path / "again.jsonl").exists()
+
+
+def test_dataset_or_shards(tmp_path: Path) -> None:
+    """One of the two must be given."""
+    for given in ((), (tmp_path, "--dataset", tmp_path)):
+        assert CliRunner().invoke(cli, ["text", *map(str, given), "--to", "x.jsonl"]).exit_code == 2

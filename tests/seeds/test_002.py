@@ -78,15 +78,22 @@ def test_text_and_archives_as_gpt2_tokens(prepared: Prepared) -> None:
 
 
 def test_cat_equals_preparing_both(prepared: Prepared) -> None:
-    """`cat a.bin b.bin` is what preparing a and b together gives; so is concat, and so is an append of b to a."""
+    """`cat a.bin b.bin` is what preparing a and b together gives; so is concat."""
     shards = prepared.machine.root / "shards"
     both = payload(shards / "both")
     assert payload(shards / "a") + payload(shards / "b") == both
     call("concat", shards / "a", shards / "b", "--to", shards / "joined")
     assert payload(shards / "joined") == both
-    directories = ("--holdout-dir", shards / "a_holdout", "--holdout-rate", "0", "--tokenizer", prepared.tokenizer)
-    prepared.machine.run("append", shards / "a", "--dataset", "b", "--drop-empty-lines", *directories, "--plain")
-    assert payload(shards / "a") == both
+
+
+def test_append(prepared: Prepared) -> None:
+    """`cat a.bin >> b.bin` is an append of the files of a: what was there is not touched, the new comes behind it."""
+    shards = prepared.machine.root / "shards"
+    before, new = payload(shards / "b"), payload(shards / "a")
+    directories = ("--holdout-dir", shards / "b_holdout", "--tokenizer", prepared.tokenizer)
+    given = ("--dataset", "a", "--drop-empty-lines", "--holdout-rate", "0", "--plain")
+    prepared.machine.run("append", shards / "b", *directories, *given)
+    assert payload(shards / "b") == before + new
 
 
 def test_size_and_disk(prepared: Prepared) -> None:

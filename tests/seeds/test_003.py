@@ -1,9 +1,6 @@
-"""docs/seeds/003.md, command by command: a tokenizer after a reference, then packed rows for TeenyTinyLlama."""
+"""Seed 003, TeenyTinyLlama: its checklist, line by line, with the real commands. The page is docs/seeds/003.md."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,74 +8,75 @@ import pyarrow.parquet as pq
 import pytest
 import tokenizers
 
-from shard.training.recipe import USUAL, Configuration
 from tests.support.jobs import write_corpus
+from tests.support.seeds import Machine, call
 
-SHARDFLEET = str(Path(sys.executable).parent / "shardfleet")
+BLOCK = 256
+BOS = 1
+SPECIALS = ["<unk>", "<s>", "</s>", "<pad>"]
 EMOJI = "emoji 👩‍👩‍👧‍👦 🏳️‍🌈, 漢字かな, 한국어"
-LENGTH, TEST_ROWS = 32, 100
 
 
 @pytest.fixture(scope="module")
-def texts(documents: list[str]) -> list[str]:
-    return [EMOJI, *documents[:60]]
+def machine(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> Machine:
+    """The documents, and a tokenizer trained on some of them by the seed's arguments, smaller."""
+    machine = Machine(tmp_path_factory.mktemp("003"))
+    write_corpus(machine.root / "corpus", [*documents[:250], EMOJI], files=3)
+    wishes = ("--kind", "sentencepiece", "--num-samples", 40, "--vocab-size", 700)
+    call("tokenizer", "train", "--dataset", machine.root / "corpus", "--out", machine.root / "tokenizer", *wishes)
+    return machine
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
-    """After all commands: `tokenizer`, `shards`, `packed`."""
-    directory = tmp_path_factory.mktemp("seed")
-    write_corpus(directory / "data", texts, files=3)
-    llama = {part: getattr(USUAL["sentencepiece"], part) for part in Configuration.__slots__}
-    (directory / "reference").mkdir()
-    (directory / "reference" / "tokenizer.json").write_text(json.dumps({"version": "1.0", **llama}))
-    (directory / "hosts.txt").write_text("localhost 2\n")
-    train = ("--reference", "./reference", "--num-samples", "2M", "--vocab-size", 800, "--out", "tokenizer")
-    run(directory, "tokenizer", "train", "--dataset", "./data", *train)
-    framed = ("--tokenizer", "tokenizer", "--bos", "--eod", "none", "--holdout-rate", 0)
-    where = ("--output-dir", directory / "shards", "--holdout-dir", directory / "holdout")
-    run(directory, "launch", "--plain", "--dataset", "./data", *framed, *where)
-    rows = ("--context-length", LENGTH, "--test-size", TEST_ROWS)
-    run(directory, "export", "shards", "--format", "parquet-packed", *rows, "--to", "packed")
-    return directory
+def packed(machine: Machine) -> Path:
+    """Blocks, each document begun with BOS and nothing behind it, 100 rows for the test."""
+    options = ("--tokenizer", machine.root / "tokenizer", "--bos", "--eod", "none", "--holdout-rate", "0")
+    shards = machine.launch(machine.root / "corpus", "shards", *options)
+    wishes = ("--context-length", BLOCK, "--test-size", 100, "--to", machine.root / "packed")
+    call("export", shards, "--format", "parquet-packed", *wishes)
+    return machine.root / "packed"
 
 
-def run(directory: Path, *words: object) -> None:
-    done = subprocess.run(
-        [SHARDFLEET, *map(str, words)],
-        cwd=directory,
-        env={"PATH": os.environ["PATH"], "HOME": str(directory)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+def rows(folder: Path) -> list[list[int]]:
+    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path)["input_ids"].to_pylist()]
 
 
-def test_the_tokenizer(place: Path) -> None:
-    """Special tokens have ids 0 to 3, the size is the one asked for, the configuration is Llama's, and emoji come back
-    without an <unk>: it sets <s> before a text, as its reference does."""
-    tokenizer = tokenizers.Tokenizer.from_file(str(place / "tokenizer" / "tokenizer.json"))
-    assert [tokenizer.id_to_token(i) for i in range(4)] == ["<unk>", "<s>", "</s>", "<pad>"]
-    assert tokenizer.get_vocab_size() == 800
-    written = json.loads((place / "tokenizer" / "tokenizer.json").read_bytes())
-    reference = json.loads((place / "reference" / "tokenizer.json").read_bytes())
-    assert all(written[part] == reference[part] for part in Configuration.__slots__)
-    ids = tokenizer.encode(EMOJI).ids
-    assert (ids[0], 0 in ids, tokenizer.decode(ids)) == (1, False, EMOJI)
+def test_tokenizer_directory(machine: Machine) -> None:
+    """The three files are there, the four special tokens are 0 to 3, byte tokens bring back emoji without `<unk>`."""
+    directory = machine.root / "tokenizer"
+    names = {path.name for path in directory.iterdir()}
+    assert {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"} <= names
+    tokenizer = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json"))
+    assert [tokenizer.id_to_token(number) for number in range(4)] == SPECIALS
+    assert tokenizer.get_vocab_size() == 700
+    config = json.loads((directory / "tokenizer_config.json").read_bytes())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    ids = tokenizer.encode(EMOJI, add_special_tokens=False).ids
+    assert 0 not in ids
+    assert tokenizer.decode(ids) == EMOJI
 
 
-def test_the_rows(place: Path, texts: list[str]) -> None:
-    """train/ and test/ hold every token of every document, each begun by <s>, in rows of one length; what is left out
-    is less than a row; exactly as many rows are for the test as were asked for."""
-    tokenizer = tokenizers.Tokenizer.from_file(str(place / "tokenizer" / "tokenizer.json"))
-    stream = [token for text in texts for token in tokenizer.encode(text).ids]
-    everything = [stream[at : at + LENGTH] for at in range(0, len(stream) - LENGTH + 1, LENGTH)]
-    train, test = (pq.read_table(place / "packed" / folder) for folder in ("train", "test"))
-    assert test.num_rows == TEST_ROWS
-    assert train.num_rows >= 1000
-    assert sorted(train["input_ids"].to_pylist() + test["input_ids"].to_pylist()) == sorted(everything)
-    for table in (train, test):
-        assert table.schema.types == [pa.list_(pa.int32()), pa.list_(pa.int8()), pa.list_(pa.int64())]
-        assert table["labels"].to_pylist() == table["input_ids"].to_pylist()
-        assert {tuple(row) for row in table["attention_mask"].to_pylist()} == {(1,) * LENGTH}
+def test_three_columns(packed: Path) -> None:
+    """`train` and `test` hold Parquet of `input_ids` int32, `attention_mask` int8 of ones, `labels` int64, a copy."""
+    for folder in ("train", "test"):
+        for path in (packed / folder).glob("*.parquet"):
+            table = pq.read_table(path)
+            assert table.schema.names == ["input_ids", "attention_mask", "labels"]
+            assert [field.type.value_type for field in table.schema] == [pa.int32(), pa.int8(), pa.int64()]
+            assert table["labels"].to_pylist() == table["input_ids"].to_pylist()
+            assert {one for mask in table["attention_mask"].to_pylist() for one in mask} == {1}
+
+
+def test_blocks_lose_nothing(packed: Path, machine: Machine, documents: list[str]) -> None:
+    """Every row is a whole block; with BOS before each document, all rows together are the documents in a row, but for
+    less than one block at the very end: remainders are carried. `test` has exactly the rows that were asked for, and
+    there are enough for the trainer's sanity check."""
+    encode = tokenizers.Tokenizer.from_file(str(machine.root / "tokenizer" / "tokenizer.json")).encode
+    stream = [
+        token for text in [*documents[:250], EMOJI] for token in (BOS, *encode(text, add_special_tokens=False).ids)
+    ]
+    train, test = rows(packed / "train"), rows(packed / "test")
+    blocks = [stream[start : start + BLOCK] for start in range(0, len(stream) - BLOCK + 1, BLOCK)]
+    assert (len(train), len(test)) == (len(blocks) - 100, 100)
+    assert len(train) >= 1000
+    assert sorted(train + test) == sorted(blocks)
