@@ -4,9 +4,9 @@
 
 Real documents with planted copies: `each` exact ones, as many with one to four words of 300 changed, as many with eight
 to twenty. Both sides make 64 values of word 5-grams and compare what shares one of 8 bands of 8 rows. Time is the
-processor's, from text to signatures (ours to exact keys as well), of the fastest run; of datasketch it is `MinHash.bulk`
-over grams that a regular expression has cut. Whole documents are timed, not cut ones. Exit code 1 when ours is less than
-three times as fast, misses an exact copy, or finds pairs of which less than 96 % are truly alike.
+processor's, from text to signatures (ours to exact keys as well), of the fastest run; of datasketch it is
+`MinHash.bulk` over grams that a regular expression has cut. Whole documents are timed, not cut ones. Exit code 1 when
+ours is less than three times as fast, misses an exact copy, or finds pairs of which less than 96 % are truly alike.
 """
 
 import argparse
@@ -121,7 +121,7 @@ def _show(copies: Planted, compared: Pairs, found: Pairs, theirs: Pairs) -> floa
     print(
         "planted pairs by true J: share a band (curve, ours, datasketch), then alike by their signatures (curve, ours)"
     )
-    for low, high in zip(_BINS, _BINS[1:], strict=False):
+    for low, high in pairwise(_BINS):
         some = [number for number in range(len(pairs)) if low <= true[number] < high]
         if some:
             curve = sum(SETTINGS.compared(true[number]) for number in some)

@@ -9,7 +9,7 @@ import click
 
 from provision.cli.values import Rate
 from provision.decoder import decoder_of
-from provision.errors import InputError, NotReadyError
+from provision.errors import InputError, TooManyDuplicatesError
 from shard.dedup.run import Deduplication, at_work, deduplicate, open_pair
 from shard.dedup.settings import Kind, Settings
 from shard.records import Split
@@ -107,7 +107,7 @@ def dedup(
         if dry_run:
             return
         if found.duplicates.share > max_removed:
-            raise NotReadyError(
+            raise TooManyDuplicatesError(
                 f"{found.duplicates.share:.2%} of the documents would go, which is more than --max-removed "
                 f"{max_removed:.2%}; look at some in {work / 'removed'}, then give a higher one"
             )
