@@ -240,6 +240,34 @@ def test_command_says_first_and_guards(store: Path, tmp_path: Path) -> None:
     assert "exists, and nothing is replaced" in str(taken.exception)
 
 
+def test_signatures_of_others_are_made_anew(found: Deduplication, copies: Planted, tmp_path: Path) -> None:
+    """Files of another payload, of other settings, or cut short are no commits for these."""
+    write_corpus(tmp_path / "corpus", copies.documents[:60], files=4)
+    write_all(make_job(tmp_path / "corpus", tmp_path / "store", holdout=Holdout(rate=0.05)))
+    fresh = tree_of(found_in(tmp_path / "store", tmp_path / "fresh").work)
+    signatures = tmp_path / "used" / "signatures"
+    shutil.copytree(found.work / "signatures", signatures)
+    assert tree_of(found_in(tmp_path / "store", tmp_path / "used").work) == fresh
+    found_in(tmp_path / "store", tmp_path / "used", settings=replace(SETTINGS, seed=1))
+    assert tree_of(tmp_path / "used") != fresh
+    (signatures / "000001.train.sig").write_bytes(b"cut short")
+    assert tree_of(found_in(tmp_path / "store", tmp_path / "used").work) == fresh
+
+
+def test_nothing_to_remove(tmp_path: Path) -> None:
+    """Directories without duplicates, one of them without any document, are written as they are."""
+    write_corpus(tmp_path / "corpus", ["one", "two", "three words here"], files=2)
+    write_all(make_job(tmp_path / "corpus", tmp_path / "store", holdout=Holdout(rate=0.0)))
+    found = found_in(tmp_path / "store", tmp_path / "work")
+    assert (len(found.duplicates.removed), found.duplicates.documents, found.duplicates.share) == (0, 3, 0.0)
+    finals = written(found, tmp_path)
+    for suffix in (".bin", ".idx"):
+        before, after = (tree_of(directory) for directory in (tmp_path / "store" / "train", finals["train"]))
+        assert {n: d for n, d in before.items() if n.endswith(suffix)} == {
+            n: d for n, d in after.items() if n.endswith(suffix)
+        }
+
+
 def test_compressed_stays_compressed(copies: Planted, tmp_path: Path) -> None:
     """Directories of compressed shards become such directories, with their rank table."""
     write_corpus(tmp_path / "corpus", [*copies.documents[:40], *copies.documents[:10]], files=2)
