@@ -207,6 +207,8 @@ def test_imports_stand_at_the_top() -> None:
     ]
     assert found == [
         "provision/cli/dedup.py: dedup imports shard.dedup.run",
+        "provision/cli/dedup.py: dedup imports shard.dedup.run",
+        "provision/cli/dedup.py: dedup imports shard.dedup.run",
         "provision/cli/tools.py: serve imports provision.hubserver",
         "shard/cli.py: rank imports shard.host.rank",
         "shard/cli.py: survey_command imports shard.source.hubcheck",
