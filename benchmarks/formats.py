@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import expect
 from benchmarks.expect import Expect, Shards
-from benchmarks.measure import BenchmarkError, Command, measure
+from benchmarks.measure import BenchmarkError, Command, Usage, measure
 from benchmarks.workspace import Corpus, Workspace
 from tests.support.jobs import write_sample
 from tests.support.readers import ReaderError, environment_of, python_of, run_reader
@@ -91,6 +91,16 @@ OURS = {"native": "", "compressed": "-compressed"}
 
 
 @dataclass(frozen=True)
+class Rates:
+    """The best of several runs, as what others do on the machine only ever adds."""
+
+    whole: float | None
+    """A second; None where all runs took no longer than the start-up: the machine was too busy, or --mb too small."""
+    by_cpu: float | None
+    """A second of processor time."""
+
+
+@dataclass(frozen=True)
 class Written:
     """An export of the shards that the speeds are measured with."""
 
@@ -99,8 +109,8 @@ class Written:
     """Per token of real text, that it adds to the disk."""
     all_bytes: float
     """The same with what it shares with the shards."""
-    rate: float | None
-    """Bytes of tokens a second, at best; None for what is not exported."""
+    rates: Rates | None
+    """Bytes of tokens a second; None for what is not exported."""
 
 
 @dataclass
@@ -112,9 +122,9 @@ class Row:
     verified: str
     own_bytes: float
     all_bytes: float
-    write_rate: float | None
-    read_rates: tuple[float, ...]
-    """Tokens a second, of every pass; none where the reader is not installed."""
+    write: Rates | None
+    read: Rates | None
+    """Tokens a second; None where the reader is not installed."""
 
 
 def make_shards(workspace: Workspace, corpus: Corpus, name: str, *more: str) -> Shards:
@@ -125,8 +135,8 @@ def make_shards(workspace: Workspace, corpus: Corpus, name: str, *more: str) -> 
     return Shards(job / "out" / "train")
 
 
-def export(workspace: Workspace, name: str, shards: Shards, core: int) -> tuple[Path, float]:
-    """Export by the command; returns the directory with the files, and the seconds it took."""
+def export(workspace: Workspace, name: str, shards: Shards, core: int) -> tuple[Path, Usage]:
+    """Export by the command; returns the directory with the files, and what it took."""
     target = workspace.scratch(f"export-{name}") / "out"
     options: tuple[str, ...] = ()
     if name in ("mds", "parquet-packed"):
@@ -137,14 +147,11 @@ def export(workspace: Workspace, name: str, shards: Shards, core: int) -> tuple[
         options = ("--shard-size", str(min(100_000_000, -(-shards.tokens // 2))))
     arguments = ("-m", "provision", "export", str(shards.directory), "--format", name, "--to", str(target), *options)
     usage = measure([Command(arguments, frozenset({core}))], workspace.directory / "log-formats")
-    return (target / "train" if (target / "train").is_dir() else target), usage.seconds
+    return (target / "train" if (target / "train").is_dir() else target), usage
 
 
 def write(workspace: Workspace, name: str, shards: dict[str, Shards], core: int, runs: int) -> Written:
-    """Export real text for the size, and a lot of it for the speed: less what the command takes over nothing.
-
-    The shortest of several runs, as what others do on the machine only ever adds.
-    """
+    """Export real text for the size, and a lot of it for the speed: less what the command takes over nothing."""
     real, large = shards["real"], shards["large"]
     if name in OURS:
         form = OURS[name]
@@ -152,14 +159,12 @@ def write(workspace: Workspace, name: str, shards: dict[str, Shards], core: int,
         own, everything = disk_bytes(shards[f"real{form}"].directory, "[0-9]*")
         return Written(shards[f"large{form}"].directory, own / real.tokens, everything / real.tokens, None)
     own, everything = disk_bytes(export(workspace, name, real, core)[0])
-    taken: dict[str, float] = {}
-    for size in ("tiny", "large"):
-        exports = [export(workspace, name, shards[size], core) for _ in range(runs)]
-        directory, taken[size] = exports[-1][0], min(seconds for _, seconds in exports)
-    if taken["large"] <= taken["tiny"]:
-        raise BenchmarkError(f"{name}: {taken['large']:.2f} s, and over nothing {taken['tiny']:.2f} s: a larger --mb")
-    rate = large.payload_bytes / (taken["large"] - taken["tiny"])
-    return Written(directory, own / real.tokens, everything / real.tokens, rate)
+    exports = {size: [export(workspace, name, shards[size], core) for _ in range(runs)] for size in ("tiny", "large")}
+    rates = []
+    for spent in (lambda usage: usage.seconds, lambda usage: usage.cpu_seconds):
+        startup, taken = (min(spent(usage) for _, usage in exports[size]) for size in ("tiny", "large"))
+        rates.append(large.payload_bytes / (taken - startup) if taken > startup else None)
+    return Written(exports["large"][-1][0], own / real.tokens, everything / real.tokens, Rates(*rates))
 
 
 def disk_bytes(directory: Path, files: str = "*") -> tuple[int, int]:
@@ -168,9 +173,9 @@ def disk_bytes(directory: Path, files: str = "*") -> tuple[int, int]:
     return sum(stat.st_size for stat in found if stat.st_nlink == 1), sum(stat.st_size for stat in found)
 
 
-def read(workspace: Workspace, reader: Reader, shards: Shards, directory: Path, core: int) -> tuple[str, list[float]]:
-    """(reader and version, tokens a second of every pass). Raises BenchmarkError where the tokens are not those of the
-    shards, by number and sum of ids."""
+def read(workspace: Workspace, reader: Reader, shards: Shards, directory: Path, core: int) -> tuple[str, Rates]:
+    """(reader and version, tokens a second). Raises BenchmarkError where the tokens are not those of the shards, by
+    number and sum of ids."""
     answer = workspace.scratch(f"read-{reader.script}") / "answer.json"
     arguments = ("--dtype", shards.dtype, "--length", str(LENGTH), "--eod", str(shards.eod))
     if reader.plain:
@@ -182,7 +187,7 @@ def read(workspace: Workspace, reader: Reader, shards: Shards, directory: Path, 
     found, expected = (facts["tokens"], facts["id_sum"]), reader.expect(shards, directory, LENGTH)
     if found[0] != expected[0] or expected[1] not in (found[1], expect.UNKNOWN):
         raise BenchmarkError(f"{reader.script}: (tokens, sum of ids) {found}, not {expected}")
-    return facts["reader"], [facts["tokens"] / seconds for seconds in facts["passes"]]
+    return facts["reader"], Rates(facts["tokens"] / min(facts["passes"]), facts["tokens"] / min(facts["by_cpu"]))
 
 
 def measured(options: argparse.Namespace, workspace: Workspace, core: int) -> tuple[list[Row], list[str]]:
@@ -201,19 +206,19 @@ def measured(options: argparse.Namespace, workspace: Workspace, core: int) -> tu
         written = write(workspace, name, shards, core, options.runs)
         for reader in FORMATS[name]:
             print(f"{name}: {reader.what}", file=sys.stderr)
-            said, rates = "", []
+            said, rates = "", None
             if reader.installed:
                 said, rates = read(workspace, reader, shards["large"], written.directory, core)
             else:
                 missing.add(environment_of(reader.script))
             reads = reader.what if reader.plain or not said else f"{said}, {reader.what}"
-            row = Row(name, reads, reader.verified, written.own_bytes, written.all_bytes, written.rate, tuple(rates))
+            row = Row(name, reads, reader.verified, written.own_bytes, written.all_bytes, written.rates, rates)
             rows.append(row)
         shutil.rmtree(workspace.directory / "jobs" / f"export-{name}", ignore_errors=True)
     return rows, sorted(missing)
 
 
-def table(rows: list[Row]) -> Iterator[str]:
+def table(rows: list[Row], *, by_cpu: bool = False) -> Iterator[str]:
     """Markdown."""
     yield "| format | read by | verified | bytes per token | write MB/s | read Mtok/s |"
     yield "|---|---|---|---:|---:|---:|"
@@ -221,9 +226,15 @@ def table(rows: list[Row]) -> Iterator[str]:
         size = f"{row.all_bytes:.2f}"
         if row.format not in OURS and row.own_bytes < row.all_bytes:
             size = f"{row.own_bytes:.2f} beside the shards"
-        write_rate = "" if row.write_rate is None else f"{row.write_rate / 1e6:.0f}"
-        read_rate = f"{max(row.read_rates) / 1e6:.0f}" if row.read_rates else "not installed"
+        write_rate, read_rate = (
+            otherwise if rates is None else _millions(rates.by_cpu if by_cpu else rates.whole)
+            for rates, otherwise in ((row.write, ""), (row.read, "not installed"))
+        )
         yield f"| `{row.format}` | {row.reader} | {row.verified} | {size} | {write_rate} | {read_rate} |"
+
+
+def _millions(rate: float | None) -> str:
+    return "not measurable" if rate is None else f"{rate / 1e6:.0f}"
 
 
 def main() -> None:
@@ -237,7 +248,7 @@ def main() -> None:
         sys.exit(f"formats: {error}")
     finally:
         shutil.rmtree(workspace.directory / "jobs", ignore_errors=True)
-    print("\n".join(table(rows)))
+    print("\n".join(table(rows, by_cpu=options.by_cpu)))
     if missing:
         print(f"\nnot read, for want of their readers (scripts/test-interop.sh): {', '.join(missing)}")
     if options.json is not None:
@@ -251,6 +262,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("formats", nargs="*", metavar="FORMAT", help=f"of {', '.join(FORMATS)}; default all")
     parser.add_argument("--mb", type=int, default=200, help="millions of bytes of text for the speeds (default 200)")
     parser.add_argument("--runs", type=int, default=3, help="exports of each, of which the fastest counts (default 3)")
+    parser.add_argument("--by-cpu", action="store_true", help="speeds by processor time, on a machine with other work")
     parser.add_argument("--json", type=Path, help="write all measurements there")
     parser.add_argument(
         "--work",

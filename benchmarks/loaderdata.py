@@ -63,9 +63,10 @@ def many_documents(source: Path, target: Path, documents: int, shard_documents: 
     unfinished = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    run_quietly("-m", "benchmarks.manydocs", str(source), str(unfinished), str(shard_documents))
+    shards = documents // shard_documents
+    run_quietly("-m", "benchmarks.manydocs", str(source), str(unfinished), str(shard_documents), str(shards))
     first = read_shard(unfinished, "000000")
-    for unit in range(1, documents // shard_documents):
+    for unit in range(1, shards):
         stem = f"{unit:06d}"
         for suffix in (".bin", ".idx"):
             os.link(unfinished / f"000000{suffix}", unfinished / f"{stem}{suffix}")

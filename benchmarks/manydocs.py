@@ -1,10 +1,9 @@
-"""A directory with one shard of many short documents, like those of another directory in all that they have in common.
+"""The first of many equal shards of many short documents, in a directory that is like another one in all else.
 
-python -m benchmarks.manydocs SOURCE TARGET DOCUMENTS
+python -m benchmarks.manydocs SOURCE TARGET DOCUMENTS SHARDS
 """
 
 import hashlib
-import shutil
 import sys
 from pathlib import Path
 
@@ -19,10 +18,13 @@ from shard.records import read_directory, read_shard
 DOCUMENT_TOKENS = 64
 
 
-def write_many(source: Path, target: Path, documents: int) -> None:
-    """Unit 0 with `documents` documents of 64 tokens, cut from the payload of the source's first shard."""
-    shutil.copy(source / "dataset.json", target)
+def write_many(source: Path, target: Path, documents: int, shards: int) -> None:
+    """dataset.json of so many units, and unit 0 with `documents` documents of 64 tokens, cut from the payload of the
+    source's first shard."""
     common, first = read_directory(source), read_shard(source, "000000")
+    identity = msgspec.structs.replace(common.identity, units=shards)
+    common = msgspec.structs.replace(common, identity=identity, fingerprint=identity.fingerprint)
+    (target / "dataset.json").write_bytes(sealed_json(common))
     tokens = np.fromfile(source / "000000.bin", dtype=DTYPES[common.dtype])
     # [documents, DOCUMENT_TOKENS], the last of each the end of document
     grid = np.resize(tokens, (documents, DOCUMENT_TOKENS))
@@ -34,6 +36,7 @@ def write_many(source: Path, target: Path, documents: int) -> None:
     (target / "000000.idx").write_bytes(index)
     record = msgspec.structs.replace(
         first,
+        fingerprint=identity.fingerprint,
         documents=documents,
         tokens=grid.size,
         payload_bytes=len(payload),
@@ -45,4 +48,4 @@ def write_many(source: Path, target: Path, documents: int) -> None:
 
 
 if __name__ == "__main__":
-    write_many(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    write_many(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

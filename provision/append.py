@@ -93,18 +93,24 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
     if held is None:
         return Added(catalog.files, ())
     chain = held.record.chain
-    _require_growing(held)
+    if chain[-1].compression is not None:
+        raise InputError(
+            "the directories are compressed, with a rank table that was made for what they hold: nothing is "
+            "appended to them; launch what is new into directories of its own"
+        )
     _require_options(catalog, tokenizer, holdout, chain[-1])
     if len(chain) > 1:
         before, latest = chain[:-1], chain[-1]
         files = _new_files(held, catalog, latest.first_unit)
-        units = units_of(files, unit_bytes, catalog.dataset.input, latest.first_unit)
+        dataset = catalog.dataset
+        units = units_of(files, unit_bytes, dataset.input, latest.first_unit, named=bool(dataset.named))
         there = {unit.unit for unit in held.units}
         if identity_of(catalog.dataset, tokenizer, holdout, units, base=before[-1]) == latest:
             _require_complete(held, latest.first_unit)
             if there.issuperset(range(latest.first_unit, latest.units)):
                 raise _nothing(catalog)
             return Added(files, before)
+    _require_files_known(held, catalog)
     files = _new_files(held, catalog, chain[-1].units)
     if not files:
         raise _nothing(catalog)
@@ -112,13 +118,15 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
     return Added(files, chain)
 
 
-def _require_growing(held: Held) -> None:
-    if held.record.identity.compression is not None:
-        raise InputError(
-            "the directories are compressed, with a rank table that was made for what they hold: nothing is "
-            "appended to them; launch what is new into directories of its own"
-        )
-    if grouped := next((unit for unit in held.units if unit.content_id.startswith(GROUPED)), None):
+def _require_files_known(held: Held, catalog: Catalog) -> None:
+    """Raise InputError where files of the catalog may be there already, in units that do not name all their files."""
+    paths = {file.path for file in catalog.files}
+    latest = held.record.identity.first_unit
+    same_dataset = held.record.source.dataset == catalog.dataset.name
+    for grouped in (unit for unit in held.units if unit.content_id.startswith(GROUPED)):
+        # Of earlier appends nobody has kept the dataset's name.
+        if not (same_dataset if grouped.unit >= latest else grouped.path in paths):
+            continue
         raise InputError(
             f"unit {grouped.unit} holds many small files, {grouped.path} the first, and records do not name the "
             "others: launch the new files into directories of their own, and join them with 'shardfleet concat'"

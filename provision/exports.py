@@ -115,13 +115,14 @@ class Exports:
             "--context-length": wanted.context_length,
             "--shard-tokens": wanted.shard_tokens,
             "--local-ranks": wanted.local_ranks,
+            "--name": wanted.name,
         }
         words = [word for option, value in options.items() if value is not None for word in (option, str(value))]
         try:
             said = ask_worker(
                 channel,
                 share.python,
-                *("export", *share.directories, "--format", wanted.format, "--to", wanted.to, "--name", wanted.name),
+                *("export", *share.directories, "--format", wanted.format, "--to", wanted.to),
                 *words,
                 timeout=_TIMEOUT_SECONDS,
                 marked=self._mark,

@@ -39,7 +39,7 @@ class ExportWanted(Record, frozen=True, kw_only=True):
     context_length: int | None = None
     shard_tokens: int | None = None
     local_ranks: int | None = None
-    name: str = "shardfleet"
+    name: str | None = None
 
 
 class Policy(Record, frozen=True, kw_only=True):
@@ -161,7 +161,8 @@ def assign(units: Iterable[Unit], ranks: Sequence[int], placed: Mapping[int, int
 
 def run_id_of(dataset: Dataset, fingerprint: str, output_dir: str, holdout_dir: str) -> str:
     """The same command gives the same run, so that it continues where it stopped."""
-    name = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(dataset.name).name.lower()).strip("-")[:40] or "dataset"
+    called = " ".join(name for name, _ in dataset.named) or PurePosixPath(dataset.name).name
+    name = re.sub(r"[^a-z0-9]+", "-", called.lower()).strip("-")[:40] or "dataset"
     where = canonical_json([fingerprint, output_dir, holdout_dir])
     return f"{name}-{hashlib.sha256(where).hexdigest()[:10]}"
 
@@ -198,7 +199,8 @@ def make_plan(
     """
     require_readable(options, tokenizer, compression)
     base = earlier[-1] if earlier else None
-    units = units_of(files, unit_bytes, dataset.input, 0 if base is None else base.units)
+    first = 0 if base is None else base.units
+    units = units_of(files, unit_bytes, dataset.input, first, named=bool(dataset.named))
     identity = identity_of(dataset, tokenizer, holdout, units, compression, base)
     first_ranks = [sum(host.ranks for host in hosts[:index]) for index in range(len(hosts))]
     return Plan(

@@ -10,6 +10,8 @@ from pathlib import Path
 from provision.append import Held, added
 from provision.catalog.files import files_catalog
 from provision.catalog.hub import hub_catalog
+from provision.catalog.inputs import require_used
+from provision.catalog.named import named_catalog
 from provision.catalog.types import Catalog, DatasetSpec
 from provision.errors import InputError
 from provision.holdings import discarding, holdings_of, without
@@ -174,7 +176,16 @@ def _without(lost: Sequence[str], hosts: tuple[Host, ...]) -> tuple[Host, ...]:
 
 
 def list_dataset(spec: DatasetSpec) -> Catalog:
-    """A directory if there is one of that name, a URL if it looks like one, else a dataset on the Hub."""
+    """A directory if there is one of that name, a URL if it looks like one, else a dataset on the Hub; or several.
+
+    Raises CatalogError.
+    """
+    catalog = named_catalog(spec, _list_one) if spec.named else _list_one(spec)
+    require_used(spec.input, catalog.dataset.input, where=spec.name)
+    return catalog
+
+
+def _list_one(spec: DatasetSpec) -> Catalog:
     # Not Path.is_dir(), which raises for a name that is too long.
     if "://" in spec.name or spec.name.startswith(("/", "./", "../", "~")) or os.path.isdir(spec.name):  # noqa: PTH112
         return files_catalog(spec)

@@ -46,7 +46,7 @@ def hand_over_token(run: RunDirectory, plan: Plan) -> None:
 
     So that no process of the run needs it in its environment, where others could see it.
     """
-    token = huggingface_hub.get_token() if plan.dataset.kind == "hub" else None
+    token = huggingface_hub.get_token() if plan.dataset.on_hub else None
     if token is None:
         run.token.unlink(missing_ok=True)
     else:

@@ -53,9 +53,10 @@ def survey_hosts(plan: Plan, ssh_config: Path) -> Surveys:
     """Every host's survey, or why there is none; all are asked at once."""
     by_name = {host.name: host for host in plan.hosts}
     question = b""
-    if plan.dataset.kind == "hub" and plan.dataset.endpoint is not None:
+    # Of several, the first: that a host gets to the Hub, with which token, is what differs between hosts.
+    for dataset in plan.dataset.on_hub[:1]:
         token = huggingface_hub.get_token()
-        asked = HubQuestion(endpoint=plan.dataset.endpoint, dataset=plan.dataset.root, token=token)
+        asked = HubQuestion(endpoint=dataset.endpoint or "", dataset=dataset.root, token=token)
         question = msgspec.json.encode(asked)
 
     def ask(channel: Channel) -> Answer | Silence:

@@ -15,17 +15,20 @@ _GROUP_FILES = 4096
 """Small files that share a unit, at most: what is done again when one of them cannot be had."""
 
 
-def units_of(files: Sequence[SourceFile], unit_bytes: int, form: Input = BY_SUFFIX, first: int = 0) -> tuple[Unit, ...]:
+def units_of(
+    files: Sequence[SourceFile], unit_bytes: int, form: Input = BY_SUFFIX, first: int = 0, *, named: bool = False
+) -> tuple[Unit, ...]:
     """Cut files into units, in dataset order, numbered from `first` on.
 
     A file of at most `unit_bytes` is one unit; a larger one becomes the fewest equal byte ranges of at most that size,
     if a reader can begin in the middle of it. Neighbours that are one document each share a unit of at most that size.
+    With `named`, paths begin with the name of a dataset, and neighbours are of the same one.
     Hosts and ranks play no part, so the same dataset gives the same shards on any cluster.
     """
     if unit_bytes < 1:
         raise PlanError(f"--unit-size {unit_bytes}: not positive")
     units: list[Unit] = []
-    for group in _groups(files, unit_bytes, form):
+    for group in _groups(files, unit_bytes, form, named=named):
         file = group[0]
         if len(group) > 1:
             units.append(_unit_of(group, ordinal=first + len(units)))
@@ -46,14 +49,15 @@ def units_of(files: Sequence[SourceFile], unit_bytes: int, form: Input = BY_SUFF
     return tuple(units)
 
 
-def _groups(files: Sequence[SourceFile], unit_bytes: int, form: Input) -> Iterator[list[SourceFile]]:
+def _groups(files: Sequence[SourceFile], unit_bytes: int, form: Input, *, named: bool) -> Iterator[list[SourceFile]]:
     """Runs of neighbours that share a unit; other files alone."""
     group: list[SourceFile] = []
     size = 0
     for file in files:
         kind = kind_of(file.path, form)
         shares = kind is not None and is_grouped(kind, form)
-        if group and (not shares or size + file.size > unit_bytes or len(group) == _GROUP_FILES):
+        foreign = named and bool(group) and _dataset(file) != _dataset(group[0])
+        if group and (not shares or foreign or size + file.size > unit_bytes or len(group) == _GROUP_FILES):
             yield group
             group, size = [], 0
         if shares:
@@ -63,6 +67,10 @@ def _groups(files: Sequence[SourceFile], unit_bytes: int, form: Input) -> Iterat
             yield [file]
     if group:
         yield group
+
+
+def _dataset(file: SourceFile) -> str:
+    return file.path.partition("/")[0]
 
 
 def _unit_of(group: Sequence[SourceFile], ordinal: int) -> Unit:

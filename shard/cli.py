@@ -160,7 +160,7 @@ def verify(job_directory: Path) -> None:
 @click.option("--context-length", type=int)
 @click.option("--shard-tokens", type=int)
 @click.option("--local-ranks", type=int)
-@click.option("--name", default="shardfleet")
+@click.option("--name")
 def export_command(
     directories: tuple[Path, ...],
     format_name: str,
@@ -168,7 +168,7 @@ def export_command(
     context_length: int | None,
     shard_tokens: int | None,
     local_ranks: int | None,
-    name: str,
+    name: str | None,
 ) -> None:
     """Write directories of shards in the format of a trainer, unless that is there; print what it holds as JSON."""
     # Here: it loads Arrow and the formats, which would keep every other command waiting.

@@ -68,6 +68,11 @@ class FrameReader:
         pieces[-1] = pieces[-1][: stop - last * size]
         return np.concatenate(pieces)
 
+    def stored_range(self, start: int, stop: int) -> tuple[int, int]:
+        """[first, last) bytes of the file that hold tokens [start, stop)."""
+        size = self._codec.frame_tokens
+        return int(self._offsets[start // size]), int(self._offsets[min(-(-stop // size), len(self._offsets) - 1)])
+
     def frames(self) -> Iterator[NDArray[Any]]:
         """The tokens of every frame, in order; none of it is kept."""
         for number in range(len(self._offsets) - 1):

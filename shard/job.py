@@ -13,10 +13,12 @@ from typing import Literal
 import msgspec
 
 from shard.compression import Compression
+from shard.dataset import Dataset as Dataset
+from shard.dataset import require_dataset
 from shard.frozen import Record, canonical_json, require, stays_below
 from shard.identity import Identity as Identity
 from shard.identity import broken_link
-from shard.inputs import BY_SUFFIX, Input
+from shard.inputs import BY_SUFFIX
 from shard.options import Options
 from shard.trainers import require_served
 
@@ -28,11 +30,8 @@ MAX_RANKS = 1024
 
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _BARE_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
-_REPOSITORY = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
-_ENDPOINT = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MOST_UNITS = 10**9
 _MOST_BYTES = 1 << 60
@@ -101,22 +100,6 @@ class Unit(Record, frozen=True, kw_only=True):
     def stem(self) -> str:
         """File name of the unit's shards, without suffix."""
         return f"{self.ordinal:06d}"
-
-
-class Dataset(Record, frozen=True, kw_only=True):
-    """Where source files come from, pinned."""
-
-    kind: Literal["hub", "files"]
-    name: str
-    """`owner/name` on the Hub, else the directory or URL as the user gave it."""
-    root: str
-    """What unit paths are relative to: the repository id, or a directory or fsspec URL."""
-    revision: str
-    """Commit sha on the Hub; for files, a digest of the listing."""
-    text_column: str
-    endpoint: str | None = None
-    """Hub endpoint; None for files."""
-    input: Input = BY_SUFFIX
 
 
 class TokenizerSpec(Record, frozen=True, kw_only=True):
@@ -207,7 +190,7 @@ class Job(Record, frozen=True, kw_only=True):
         )
         _require_directory("output_dir", self.output_dir)
         _require_directory("holdout_dir", self.holdout_dir)
-        _require_dataset(self.dataset)
+        require_dataset(self.dataset)
         ordinals = {unit.ordinal for unit in self.units}
         require(len(ordinals) == len(self.units), f"host {self.host}: a unit stands twice")
         require(
@@ -288,16 +271,3 @@ def identity_of(
 def _require_directory(field: str, path: str) -> None:
     require(path.startswith(("/", "~/")), f"{field} {path!r} is not a whole path")
     require(not _CONTROL.search(path), f"{field} {path!r} holds a control character")
-
-
-def _require_dataset(dataset: Dataset) -> None:
-    if dataset.kind == "files":
-        whole = dataset.root.startswith("/") or "://" in dataset.root
-        require(whole, f"dataset root {dataset.root!r} is neither a whole path nor a URL")
-        return
-    require(bool(_REPOSITORY.fullmatch(dataset.root)), f"dataset root {dataset.root!r} is no repository of the Hub")
-    require(bool(_COMMIT.fullmatch(dataset.revision)), f"dataset revision {dataset.revision!r} is no commit")
-    require(
-        dataset.endpoint is None or bool(_ENDPOINT.fullmatch(dataset.endpoint)),
-        f"Hub endpoint {dataset.endpoint!r} is no http address, or holds more than an address",
-    )

@@ -50,8 +50,9 @@ def sample_ranks(
             for texts in _first_texts(dataset, unit, locations):
                 tokens = engine.encode(texts).tokens
                 counts += np.bincount(tokens, minlength=spec.vocab_size)
-                if spec.eod_id is not None:
-                    counts[spec.eod_id] += texts.documents
+                for framing in (spec.bos_id, spec.eod_id):
+                    if framing is not None:
+                        counts[framing] += texts.documents
         except (SourceReadError, SourceChangedError):
             raise
         except SourceError:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.disk import fsync_directory, write_atomic
+from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.errors import VerificationError
 from shard.formats.datatrove import ends_bytes, metadata_bytes
 from shard.formats.megatron import read_index
@@ -62,8 +62,9 @@ def make_sidecars(subject: Subject, suffixes: Iterable[str]) -> Made:
         path = subject.directory / f"{subject.stem}.{suffix}"
         if suffix in ALIASES:
             hashes[suffix] = subject.payload_sha256
-            if not alias(payload, path):
-                copied.append(path.name)
+            with disk_full_named(path):  # where it has to be a copy
+                if not alias(payload, path):
+                    copied.append(path.name)
         else:
             data = sidecar_bytes(subject, suffix)
             hashes[suffix] = hashlib.sha256(data).hexdigest()

@@ -247,6 +247,11 @@ def _adopt(directory: Path, split: Split, job: Job) -> None:
             write_atomic(path, sealed_json(wanted))
             fsync_directory(directory)
             return
+        if found.split == split and wanted.chain == found.chain[: len(wanted.chain)]:
+            raise FingerprintError(
+                f"{directory}: holds this run's shards, and what has been appended to them since: the last "
+                "append again completes it, 'shardfleet append' adds more, or choose another directory"
+            )
         if not job.overwrite:
             differing = wanted.identity.differing(found.identity)
             if found.split != split:

@@ -18,6 +18,7 @@ SHARED = {
     "shard.progress": "*",
     "shard.records": "*",
     "shard.errors": "*",
+    "shard.dataset": {"DATASET_NAME"},
     "shard.inputs": "*",
     "shard.manifest": "*",
     "shard.verify.report": "*",
@@ -50,7 +51,7 @@ SHARED = {
     "shard.tokenizer.spm": {"SentencePieceReference"},
     # Directories on this machine: verify, export, inspect, cat.
     "shard.export.options": {"ExportOptions", "require_exportable"},
-    "shard.export.run": {"FORMATS", "export"},
+    "shard.export.run": {"EXPORT_FILE", "FORMATS", "export"},
     "shard.concat": {"concatenate"},
     "shard.imports.options": {"ImportOptions"},
     "shard.imports.run": {"IMPORTS", "import_tokens"},
@@ -62,7 +63,8 @@ SHARED = {
     "shard.tokenizer.load": {"load_reference"},
     "shard.tokenizer.protocol": {"Reference"},
     "shard.verify.stores": {"verify"},
-    # Training of tokenizers, on this machine as well.
+    # Text and the training of tokenizers, on this machine as well.
+    "shard.texts": {"write_texts"},
     "shard.training.recipe": {"USUAL", "Kind", "Recipe", "after"},
     "shard.training.run": {"Order", "Trained", "train_tokenizer"},
 }
@@ -80,7 +82,7 @@ DOORS = {
     "httpx2": {"provision/catalog/hub.py", "provision/tokenizerfiles.py", "shard/source/"},
     "huggingface_hub": {
         *("provision/catalog/card.py", "provision/catalog/hub.py", "provision/push.py", "provision/survey.py"),
-        "provision/tokenizerfiles.py",
+        *("provision/publish.py", "provision/tokenizerfiles.py"),
         "shard/source/",
     },
     "numpy": {"shard/"},

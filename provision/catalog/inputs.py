@@ -34,7 +34,7 @@ def readable(
 
     By suffix; where there is Parquet, only that. A forced format takes every file that was `included` by the user, else
     those whose suffix says so, or if there are none, those whose suffix says nothing. Raises CatalogError when there is
-    nothing to read, saying what there is instead, and for options that concern none of the files.
+    nothing to read, saying what there is instead.
     """
     candidates = [path for path in chosen if path.endswith(".parquet") or not _is_no_data(path)]
     kinds = {path: kind.format for path in candidates if (kind := kind_of(path, BY_SUFFIX)) is not None}
@@ -48,10 +48,14 @@ def readable(
         raise CatalogError(_nothing(chosen, form, where=where, chosen_by=chosen_by))
     form = _needed(form, taken)
     formats = Counter(kind.format for path in taken if (kind := kind_of(path, form)) is not None)
-    given = {"--document-per-line": form.document_per_line, "--drop-empty-lines": form.drop_empty_lines}
-    for option in [option for option, value in given.items() if value and not any(map(formats.get, _TEXTS))]:
-        raise CatalogError(f"{where}: {option} is for plain text; this is {' and '.join(formats)}")
     return Readable(taken, form, tuple(_notes(taken, candidates, kinds, formats)))
+
+
+def require_used(asked: Input, used: Input, *, where: str) -> None:
+    """Raise CatalogError for an option of plain text where there is none."""
+    for option in ("document_per_line", "drop_empty_lines"):
+        if getattr(asked, option) and not getattr(used, option):
+            raise CatalogError(f"{where}: --{option.replace('_', '-')} is for plain text, and there is none")
 
 
 def _forced(candidates: Sequence[str], kinds: dict[str, Format], form: Input, *, included: bool) -> list[str]:
@@ -63,10 +67,12 @@ def _forced(candidates: Sequence[str], kinds: dict[str, Format], form: Input, *,
 
 
 def _needed(form: Input, taken: Sequence[str]) -> Input:
-    """Without a format that every suffix says: the same files read in the same way have one fingerprint."""
+    """Without what makes no difference: the same files read in the same way have one fingerprint."""
     # Of an archive, it also says which members are taken.
-    by_suffix = all(kind_of(path, BY_SUFFIX) == kind_of(path, form) for path in taken)
-    return replace(form, format=None) if by_suffix and form.format != "tar" else form
+    if form.format != "tar" and all(kind_of(path, BY_SUFFIX) == kind_of(path, form) for path in taken):
+        form = replace(form, format=None)
+    text = any((kind := kind_of(path, form)) is not None and kind.format in _TEXTS for path in taken)
+    return form if text else Input(format=form.format)
 
 
 def _without_caches(paths: Sequence[str], listed: Collection[str]) -> list[str]:

@@ -32,15 +32,19 @@ class DatasetSpec:
     include: tuple[str, ...] = ()
     """Globs on the path; a file is taken when one of them matches, or none is given."""
     input: Input = BY_SUFFIX
+    named: tuple[tuple[str, str], ...] = ()
+    """Several datasets, each with its name and what `name` would be for it alone."""
 
     def __post_init__(self) -> None:
-        given = {"--dataset": (self.name,), "--text-column": (self.text_column,), "--include": self.include}
+        names = (self.name, *(part for pair in self.named for part in pair))
+        given = {"--dataset": names, "--text-column": (self.text_column,), "--include": self.include}
         given |= {"--revision": (self.revision or "",), "--config": (self.config or "",)}
         for option, values in given.items():
             for value in values:
                 if not is_text(value):
                     raise CatalogError(f"{option} {value!r}: holds bytes that are not UTF-8")
-        _refuse_credentials(self.name)
+        for name in names:
+            _refuse_credentials(name)
         if self.revision is not None and not _REVISION.fullmatch(self.revision):
             raise CatalogError(f"--revision {self.revision!r}: no name of a branch, tag or commit")
 

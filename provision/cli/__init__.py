@@ -15,8 +15,10 @@ from provision.cli.export import export
 from provision.cli.gather import gather
 from provision.cli.inspect import abort, attach, status, verify
 from provision.cli.provision import provision
+from provision.cli.push import push
 from provision.cli.runs import launch, plan, script
 from provision.cli.shards import cat, inspect_command
+from provision.cli.text import text
 from provision.cli.tokenizer import tokenizer
 from provision.cli.tools import hosts, hub
 from provision.errors import ProvisionError
@@ -31,9 +33,9 @@ def cli() -> None:
 
 for command in (provision, plan, script, launch, append, status, attach, abort, verify, gather):
     cli.add_command(command)
-for command in (inspect_command, cat, export, import_command, concat, dedup, bench_loader):
+for command in (inspect_command, cat, export, push, import_command, concat, dedup, bench_loader):
     cli.add_command(command)
-for command in (tokenizer, hosts, hub):
+for command in (text, tokenizer, hosts, hub):
     cli.add_command(command)
 
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
 
 from provision.catalog.types import DatasetSpec
+from provision.errors import CatalogError
+from shard.dataset import DATASET_NAME
 from shard.inputs import Format, Input
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -14,9 +17,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 dataset_options = (
     click.option(
         "--dataset",
+        "datasets",
         required=True,
-        metavar="NAME",
-        help="owner/name on the Hugging Face Hub, a directory, or an fsspec URL such as s3://bucket/path.",
+        multiple=True,
+        metavar="[AS=]NAME",
+        help="owner/name on the Hugging Face Hub, a directory, or an fsspec URL such as s3://bucket/path. "
+        "Several are read in this order, each given as AS=NAME; shards name what they come from.",
     ),
     click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub.  [default: main]"),
     click.option("--config", metavar="NAME", help="Configuration of the dataset, as its card on the Hub lists them."),
@@ -45,13 +51,13 @@ dataset_options = (
 )
 
 INPUT_NAMES = frozenset({"input_format", "document_per_line", "drop_empty_lines"})
-DATASET_NAMES = (*("dataset", "revision", "config", "include", "text_column"), *sorted(INPUT_NAMES))
+DATASET_NAMES = (*("datasets", "revision", "config", "include", "text_column"), *sorted(INPUT_NAMES))
 """What `dataset_spec` takes."""
 
 
 def dataset_spec(
     *,
-    dataset: str,
+    datasets: tuple[str, ...],
     revision: str | None,
     config: str | None,
     include: tuple[str, ...],
@@ -61,8 +67,10 @@ def dataset_spec(
     text_column: str,
 ) -> DatasetSpec:
     """What those options ask for. Raises CatalogError when it cannot be meant."""
+    named = _named(datasets)
     return DatasetSpec(
-        name=dataset,
+        name=" ".join(datasets),
+        named=named,
         revision=revision,
         config=config,
         include=include,
@@ -81,3 +89,24 @@ def takes_dataset(command: F) -> Callable[..., Any]:
     for option in reversed(dataset_options):
         called = option(called)
     return called
+
+
+def _named(datasets: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """(name, what it stands for) of each of several; empty for one without a name.
+
+    Raises CatalogError when one of several has no name, or two have the same.
+    """
+    pairs = [(name, rest) for name, _, rest in (value.partition("=") for value in datasets)]
+    wrong = [value for value, (name, rest) in zip(datasets, pairs, strict=True) if not _is_named(name, rest)]
+    if len(datasets) == 1 and (wrong or Path(datasets[0]).exists()):
+        return ()
+    if wrong:
+        raise CatalogError(f"--dataset {wrong[0]}: one of several needs a name: --dataset web={wrong[0]}")
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise CatalogError(f"--dataset {twice[0]}=…: two datasets have this name")
+    return tuple(pairs)
+
+
+def _is_named(name: str, rest: str) -> bool:
+    return bool(rest) and DATASET_NAME.fullmatch(name) is not None

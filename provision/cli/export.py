@@ -31,7 +31,17 @@ from shard.export.run import export as write_export
     help="Tokens of a file at which the next begins, such as 100M. [default: what is customary]",
 )
 @click.option("--local-ranks", type=click.IntRange(min=1), help="Ranks of a host that trains (catid). [default: 8]")
-@click.option("--name", default="shardfleet", show_default=True, help="In file names, where the format has one (llmc).")
+@click.option(
+    "--test-size",
+    "test_rows",
+    type=click.IntRange(min=1),
+    metavar="ROWS",
+    help="Without a holdout: exactly so many rows, drawn from the train shards, are the test split (parquet-packed).",
+)
+@click.option(
+    "--name",
+    help="What files are called: the prefix of a pair (megatron), the beginning (llmc). [default: what is customary]",
+)
 @click.option(
     "--hosts",
     "hosts_file",
@@ -50,7 +60,8 @@ def export(
     context_length: int | None,
     shard_tokens: int | None,
     local_ranks: int | None,
-    name: str,
+    test_rows: int | None,
+    name: str | None,
     hosts_file: Path | None,
     ssh_config: Path | None,
     remote_python: str,
@@ -64,9 +75,15 @@ def export(
     skipped. Exit code 0 when every host has it. Ctrl+C stops all of them.
     """
     options = ExportOptions(
-        context_length=context_length, shard_tokens=shard_tokens, name=name, local_ranks=local_ranks
+        context_length=context_length,
+        shard_tokens=shard_tokens,
+        name=name,
+        local_ranks=local_ranks,
+        test_rows=test_rows,
     )
     if hosts_file is not None:
+        if test_rows is not None:
+            raise click.UsageError("--test-size draws from the shards of one machine: leave out --hosts")
         wanted = ExportWanted(
             format=format_name,
             to=target,

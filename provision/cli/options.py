@@ -9,9 +9,11 @@ import click
 
 from provision.cli.dataset import DATASET_NAMES, dataset_options, dataset_spec
 from provision.cli.exportoptions import EXPORT_NAMES, EXPORT_OPTIONS, export_wanted
+from provision.cli.failing import FAILURE_OPTIONS
+from provision.cli.fetching import FETCH_OPTIONS
 from provision.cli.hostsfile import hosts_option, slots_option
 from provision.cli.storage import compress_option, compression_of, for_option, frame_tokens_option
-from provision.cli.values import Rate, Seconds, Size
+from provision.cli.values import Rate, Size
 from provision.plan import Policy
 from provision.prepare import Request
 from provision.tokenizers import NO_EOD, OWN
@@ -88,95 +90,8 @@ _OPTIONS = (
         show_default=True,
         help="Larger source files are cut into parts of at most this size, a shard each.",
     ),
-    click.option(
-        "--fetch",
-        type=click.Choice(["stream", "download"]),
-        default="stream",
-        show_default=True,
-        help="From the Hub: read only the text column over the network, or download whole files and check sha256.",
-    ),
-    click.option(
-        "--spans-in-flight",
-        type=click.IntRange(1, 64),
-        default=16,
-        show_default=True,
-        metavar="N",
-        help="Range requests that each rank keeps under way at most; it uses as many as bring something.",
-    ),
-    click.option(
-        "--max-bandwidth",
-        type=Size(),
-        metavar="RATE",
-        help="What each host takes in at most, all its ranks together, in bytes a second: 20M is 160 Mbit/s.",
-    ),
-    click.option(
-        "--attempts",
-        type=click.IntRange(min=1),
-        default=3,
-        show_default=True,
-        metavar="N",
-        help="Tries of one unit before it is put aside and named.",
-    ),
-    click.option(
-        "--retry-seconds",
-        type=Seconds(min=0, min_open=True),
-        default=900.0,
-        show_default=True,
-        metavar="S",
-        help="How long one request to the Hub is tried again, with growing waits.",
-    ),
-    click.option(
-        "--stall-seconds",
-        type=Seconds(min=0, min_open=True),
-        default=30.0,
-        show_default=True,
-        metavar="S",
-        help="A connection that brings nothing for so long is given up and tried again.",
-    ),
-    click.option(
-        "--grace",
-        "grace_seconds",
-        type=Seconds(min=0),
-        default=5.0,
-        show_default=True,
-        metavar="S",
-        help="When stopping: time between SIGTERM and SIGKILL.",
-    ),
-    click.option(
-        "--on-disconnect",
-        type=click.Choice(["stop", "continue"]),
-        default="stop",
-        show_default=True,
-        help="What a host does when it has lost the launcher.",
-    ),
-    click.option(
-        "--detach",
-        "detached",
-        is_flag=True,
-        help="Start the hosts and leave them to work by themselves: no lease, nothing moves between hosts.",
-    ),
-    click.option(
-        "--on-host-failure",
-        type=click.Choice(["reassign", "wait", "abort"]),
-        default="reassign",
-        show_default=True,
-        help="When a host is lost or gives up: others do its units, it is waited for, or the run stops.",
-    ),
-    click.option(
-        "--rebalance/--no-rebalance",
-        default=True,
-        show_default=True,
-        help="Move units that nobody has begun from hosts that are behind to hosts that are done.",
-    ),
-    click.option(
-        "--lost-after",
-        "lost_seconds",
-        type=Seconds(min=5),
-        default=45.0,
-        show_default=True,
-        metavar="S",
-        help="A host that has said nothing for so long, and cannot be reached, is lost.",
-    ),
+    *FETCH_OPTIONS,
+    *FAILURE_OPTIONS,
     click.option(
         "--gather-holdout",
         type=click.Path(path_type=Path, file_okay=False),
@@ -184,31 +99,6 @@ _OPTIONS = (
         help="Bring the holdout of all hosts to DIR on this machine when the run is complete.",
     ),
     *EXPORT_OPTIONS,
-    click.option(
-        "--skip-unready",
-        is_flag=True,
-        help="Go on without hosts that fail a check; the others do what these have not done.",
-    ),
-    click.option(
-        "--skip-space-check",
-        is_flag=True,
-        help="Start also where, by the estimate, a disk is too small.",
-    ),
-    click.option(
-        "--lost",
-        multiple=True,
-        metavar="HOST",
-        help="This host will not return: what it has done is done again by others. May be given several times.",
-    ),
-    click.option(
-        "--lease",
-        "lease_seconds",
-        type=Seconds(min=4),
-        default=900.0,
-        show_default=True,
-        metavar="S",
-        help="A host reached over SSH takes the launcher for lost after so long without a sign.",
-    ),
     click.option(
         "--ssh-config",
         type=click.Path(path_type=Path),

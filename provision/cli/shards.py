@@ -109,7 +109,9 @@ def _facts(stored: Stored) -> dict[str, Any]:
         "fingerprint": common.fingerprint,
         "dataset": common.source.dataset,
         "revision": common.source.revision,
-        "tokenizer": {field: getattr(common.tokenizer, field) for field in ("name", "kind", "vocab_size", "eod_id")},
+        "tokenizer": {
+            field: getattr(common.tokenizer, field) for field in ("name", "kind", "vocab_size", "bos_id", "eod_id")
+        },
         "dtype": common.dtype,
         "units": len(records),
         "units_of_dataset": common.identity.units,
@@ -143,7 +145,11 @@ def _totals(facts: dict[str, Any]) -> Any:
             "dropped rows",
             ", ".join(f"{count:,} {reason}" for reason, count in facts["dropped"].items() if count) or "0",
         ),
-        ("tokenizer", f"{tokenizer['name']}, {tokenizer['vocab_size']:,} ids, end of document {tokenizer['eod_id']}"),
+        (
+            "tokenizer",
+            f"{tokenizer['name']}, {tokenizer['vocab_size']:,} ids, end of document {tokenizer['eod_id']}"
+            + ("" if tokenizer["bos_id"] is None else f", beginning of document {tokenizer['bos_id']}"),
+        ),
         ("dataset", f"{facts['dataset']} at {facts['revision'][:12]}"),
         ("fingerprint", facts["fingerprint"]),
     ]

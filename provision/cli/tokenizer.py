@@ -99,9 +99,10 @@ def train(
         chosen, configuration = after(fetch_tokenizer_json(reference), kind, origin=reference)
     recipe = Recipe(chosen, configuration, vocab_size, specials)
     catalog = list_dataset(spec)
+    dataset = catalog.dataset
     order = Order(
-        dataset=catalog.dataset,
-        units=units_of(catalog.files, _PART_BYTES, catalog.dataset.input),
+        dataset=dataset,
+        units=units_of(catalog.files, _PART_BYTES, dataset.input, named=bool(dataset.named)),
         recipe=recipe,
         num_samples=num_samples,
         seed=seed,

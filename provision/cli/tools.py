@@ -44,9 +44,10 @@ def hub() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 chooses a free one.")
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Write the endpoint there once it answers.")
+@click.option("--writable", is_flag=True, help="Let whoever reaches it, with any token, push to repositories.")
 @click.option("--faults", is_flag=True, hidden=True, help="Answer requests that arm faults (for tests).")
-def serve(directory: Path, host: str, port: int, ready_file: Path | None, faults: bool) -> None:
-    """Serve DIRECTORY/<owner>/<name>/… as dataset and model repositories, read-only.
+def serve(directory: Path, host: str, port: int, ready_file: Path | None, writable: bool, faults: bool) -> None:
+    """Serve DIRECTORY/<owner>/<name>/… as dataset and model repositories, read-only unless --writable.
 
     For clusters without internet: listen on an address that the hosts can reach (--host 0.0.0.0), and launch with the
     printed address in HF_ENDPOINT; it is passed on to the hosts.
@@ -62,4 +63,4 @@ def serve(directory: Path, host: str, port: int, ready_file: Path | None, faults
         if ready_file is not None:
             ready_file.write_text(endpoint)
 
-    serve_hub(directory, host, port, faults=faults, on_ready=ready)
+    serve_hub(directory, host, port, faults=faults, writable=writable, on_ready=ready)

@@ -24,6 +24,7 @@ from provision.hubserver.filebody import FileSpanResponse, UnsatisfiableRangeErr
 from provision.hubserver.replies import HubError, bad_access_file, denial, hub_error, other_host
 from provision.hubserver.repos import HubFile, Repositories, Snapshot
 from provision.hubserver.signing import UrlSigner
+from provision.hubserver.uploads import Uploads
 
 PAGE, EXPANDED_PAGE = 1000, 50
 """Tree entries per page, as on the Hub."""
@@ -66,6 +67,10 @@ class _Hub:
             path, follow = request.scope["raw_path"].decode("ascii"), urlencode({**query, "cursor": stop})
             headers["Link"] = f'<{request.url.scheme}://{request.url.netloc}{path}?{follow}>; rel="next"'
         return JSONResponse(entries[start:stop], headers=headers)
+
+    async def gate(self, request: Request) -> Snapshot:
+        """The repository that a request names. Raises HubError for one who may not see it."""
+        return await self._api(request)
 
     async def paths_info(self, request: Request) -> Response:
         snapshot = await self._api(request)
@@ -164,12 +169,15 @@ class _Hub:
         return snapshot
 
 
-def create_app(directory: Path, *, faults: bool = False, url_lifetime: float = 3600.0) -> Starlette:
+def create_app(
+    directory: Path, *, faults: bool = False, writable: bool = False, url_lifetime: float = 3600.0
+) -> Starlette:
     """The server's ASGI application.
 
     Args:
         directory: holds `<owner>/<name>/…`; each such folder is both the dataset and the model `owner/name`.
         faults: adds `GET /-/stats`, `POST /-/faults` and `DELETE /-/faults`, for tests.
+        writable: adds the routes that make repositories and commit to them.
         url_lifetime: seconds for which the location of a file is good.
     """
     hub = _Hub(directory, url_lifetime, counting=faults)
@@ -186,6 +194,8 @@ def create_app(directory: Path, *, faults: bool = False, url_lifetime: float = 3
         ]
     resolve = "/{owner}/{name}/resolve/{revision}/{path:path}"
     routes += [Route(f"/datasets{resolve}", hub.resolve), Route(resolve, hub.resolve)]
+    if writable:
+        routes += Uploads(hub.repositories, hub.gate).routes()
     if faults:
         routes[:0] = [
             Route("/-/stats", hub.show_stats),

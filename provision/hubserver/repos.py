@@ -121,18 +121,23 @@ class Repositories:
         """The snapshot made last, without looking at the folder."""
         return self._latest.get(repo_id)
 
-    def _folder(self, repo_id: str) -> Path | None:
+    def place(self, repo_id: str) -> Path | None:
+        """Where a repository lies, or would; None where the name is none."""
         owner, _, name = repo_id.partition("/")
         if not (_NAME.fullmatch(owner) and _NAME.fullmatch(name)):
             return None
         folder = (self._root / owner / name).resolve()
-        return folder if folder.is_dir() and folder.is_relative_to(self._root) else None
+        return folder if folder.is_relative_to(self._root) else None
+
+    def _folder(self, repo_id: str) -> Path | None:
+        folder = self.place(repo_id)
+        return folder if folder is not None and folder.is_dir() else None
 
 
 def _walk(root: Path, folder: str, prefix: str) -> Iterator[FileStat]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name in _UNLISTED or not _is_utf8(entry.name):
+            if not is_listed(entry.name):
                 continue
             path = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
@@ -149,6 +154,11 @@ def _stat_file(root: Path, entry: os.DirEntry[str]) -> os.stat_result | None:
     except OSError:  # it vanished meanwhile, or is a link in a circle
         return None
     return None
+
+
+def is_listed(name: str) -> bool:
+    """Whether a file or folder of this name can be content of a repository."""
+    return name not in _UNLISTED and _is_utf8(name)
 
 
 def _is_utf8(name: str) -> bool:

@@ -28,6 +28,7 @@ def serve(
     port: int,
     *,
     faults: bool = False,
+    writable: bool = False,
     url_lifetime: float = 3600.0,
     on_ready: Callable[[str], None],
 ) -> None:
@@ -38,6 +39,7 @@ def serve(
         host: address to listen on.
         port: 0 takes a free one.
         faults: adds the test routes `/-/stats` and `/-/faults`.
+        writable: whether clients may make repositories and commit to them.
         url_lifetime: seconds for which the location of a file is good.
         on_ready: called once with the endpoint, such as `http://127.0.0.1:8000`, when connections are accepted.
 
@@ -52,7 +54,7 @@ def serve(
     except (OSError, OverflowError) as error:
         raise InputError(f"cannot listen on {host}:{port}: {error}. Choose another --host or --port") from error
     config = uvicorn.Config(
-        create_app(directory, faults=faults, url_lifetime=url_lifetime),
+        create_app(directory, faults=faults, writable=writable, url_lifetime=url_lifetime),
         http="h11",
         ws="none",
         lifespan="off",

@@ -24,6 +24,7 @@ from shard.stored import Stored
 
 _MAGIC, _VERSION = 20240520, 1
 _USUAL_TOKENS = 100_000_000
+_USUAL_NAME = "shardfleet"
 _MOST_TOKENS = 1_000_000_000
 """llm.c seeks with an int: past 2 GiB it cannot."""
 
@@ -47,7 +48,7 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     left: NDArray[Any] = np.empty(0, dtype="<u2")
     for number, start in enumerate(range(0, total, size)):
         tokens = min(size, total - start)
-        path = out / f"{options.name}_{short_name(stored.record.split)}_{first + number:06d}.bin"
+        path = out / f"{options.name or _USUAL_NAME}_{short_name(stored.record.split)}_{first + number:06d}.bin"
         with path.open("wb") as file:
             header = np.zeros(256, dtype="<i4")
             header[:3] = _MAGIC, _VERSION, tokens

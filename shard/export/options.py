@@ -1,5 +1,6 @@
 """What a user may choose about an export, and what every format can be asked about its input."""
 
+import re
 from dataclasses import dataclass
 
 from shard.errors import JobError
@@ -8,6 +9,7 @@ from shard.records import Split
 from shard.stored import Stored
 
 UINT16_VOCABULARY = 1 << 16
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +20,20 @@ class ExportOptions:
     """Tokens of a sample, where the format cuts samples; None for one sample per document."""
     shard_tokens: int | None = None
     """Tokens of an output file at which the next begins; None for what is customary in the format."""
-    name: str = "shardfleet"
-    """What files are called where the format has a name in them."""
+    name: str | None = None
+    """What files are called where the format has a name in them; None for what is customary."""
     local_ranks: int | None = None
     """Of a host that trains, where the format must have a share for each (catid); None for eight."""
 
+    test_rows: int | None = None
+    """Rows of the train split that become the test split, where the format has rows and the holdout is left out."""
+
     def __post_init__(self) -> None:
-        for field in ("context_length", "shard_tokens", "local_ranks"):
+        for field in ("context_length", "shard_tokens", "local_ranks", "test_rows"):
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise JobError(f"{field.replace('_', ' ')} {value}: must be positive")
-        if not self.name or not self.name.replace("-", "").replace("_", "").isalnum() or not self.name.isascii():
+        if self.name is not None and not _NAME.fullmatch(self.name):
             raise JobError(f"name {self.name!r}: only letters, digits, - and _ may be in it")
 
 

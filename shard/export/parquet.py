@@ -6,16 +6,19 @@ more.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from shard.errors import JobError
 from shard.export.options import ExportOptions
 from shard.export.samples import left_over, windows
+from shard.loader.permutation import key_of, permute
 from shard.records import Split
 from shard.stored import Stored
 
@@ -25,55 +28,91 @@ _PACKED = pa.schema(
 )
 Counted = tuple[Any, int]
 """A table, and how many tokens it holds."""
+_SEED = 42
+"""Of the rows that --test-size draws, as TeenyTinyLlama has it."""
 _FOLDERS: dict[Split, str] = {"train": "train", "holdout": "test"}
 
 
 def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     schema = pa.schema({"input_ids": pa.list_(pa.from_numpy_dtype(np.dtype(stored.record.dtype)))})
     tables = _documents(stored) if options.context_length is None else _rows(stored, options.context_length)
-    _write(stored, out, options, schema, ((table.select(["input_ids"]).cast(schema), n) for table, n in tables))
+    with _Folder(out, _FOLDERS[stored.record.split], options, schema) as folder:
+        for table, tokens in tables:
+            folder.add(table.select(["input_ids"]).cast(schema), tokens)
     return left_over(stored, options.context_length)
 
 
 def write_packed(stored: Stored, out: Path, options: ExportOptions) -> int:
-    if options.context_length is None:
+    length = options.context_length
+    if length is None:
         raise JobError("parquet-packed needs --context-length: the tokens of a row (TeenyTinyLlama has 2048)")
-    _write(stored, out, options, _PACKED, _rows(stored, options.context_length))
-    return left_over(stored, options.context_length)
+    chosen = _test_rows(stored.tokens // length, options.test_rows)
+    first = 0
+    with ExitStack() as stack:
+        folder = stack.enter_context(_Folder(out, _FOLDERS[stored.record.split], options, _PACKED))
+        test = stack.enter_context(_Folder(out, "test", options, _PACKED)) if len(chosen) else None
+        for table, tokens in _rows(stored, length):
+            if test is None:
+                folder.add(table, tokens)
+                continue
+            here = np.searchsorted(chosen, (first, first + len(table)))
+            # [rows] bool
+            is_test = np.zeros(len(table), dtype=np.bool_)
+            is_test[chosen[here[0] : here[1]] - first] = True
+            for target, mask in ((folder, ~is_test), (test, is_test)):
+                if mask.any():
+                    target.add(table.filter(pa.array(mask)), int(mask.sum()) * length)
+            first += len(table)
+    return left_over(stored, length)
 
 
-def _write(stored: Stored, out: Path, options: ExportOptions, schema: Any, tables: Iterator[Counted]) -> None:
-    folder = _FOLDERS[stored.record.split]
-    directory = out / folder
-    directory.mkdir()
-    most = options.shard_tokens or _USUAL_TOKENS
-    columns = [name for name in schema.names if name != "attention_mask"]  # ones are nothing, however they are written
-    made: list[Path] = []
-    writer: pq.ParquetWriter | None = None
-    held = 0
-    try:
-        for table, tokens in tables:
-            if writer is None or held >= most:
-                if writer is not None:
-                    writer.close()
-                made.append(directory / f"{len(made)}.parquet")
-                writer, held = (
-                    pq.ParquetWriter(
-                        made[-1],
-                        schema,
-                        compression="zstd",
-                        use_dictionary=False,
-                        column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in columns},
-                    ),
-                    0,
-                )
-            writer.write_table(table)
-            held += tokens
-    finally:
-        if writer is not None:
-            writer.close()
-    for number, path in enumerate(made):
-        path.rename(directory / f"{folder}-{number:05d}-of-{len(made):05d}.parquet")
+def _test_rows(rows: int, wanted: int | None) -> NDArray[np.int64]:
+    """[wanted] int64, ascending: which of so many rows are for the test."""
+    if wanted is None:
+        return np.empty(0, dtype=np.int64)
+    if wanted >= rows:
+        raise JobError(f"--test-size {wanted}: there are {rows} rows in all, and some must be left to train on")
+    return np.sort(permute(np.arange(wanted), rows, key_of(_SEED, 0, 0, b"test rows")))
+
+
+class _Folder:
+    """Files of about so many tokens in a folder, which get their final names at the end."""
+
+    def __init__(self, out: Path, name: str, options: ExportOptions, schema: Any) -> None:
+        self._directory = out / name
+        self._directory.mkdir()
+        self._most = options.shard_tokens or _USUAL_TOKENS
+        self._schema = schema
+        # ones are nothing, however they are written
+        self._columns = [name for name in schema.names if name != "attention_mask"]
+        self._made: list[Path] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._held = 0
+
+    def __enter__(self) -> "_Folder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        for number, path in enumerate(self._made):
+            path.rename(self._directory / f"{self._directory.name}-{number:05d}-of-{len(self._made):05d}.parquet")
+
+    def add(self, table: Any, tokens: int) -> None:
+        if self._writer is None or self._held >= self._most:
+            if self._writer is not None:
+                self._writer.close()
+            self._made.append(self._directory / f"{len(self._made)}.parquet")
+            self._held = 0
+            self._writer = pq.ParquetWriter(
+                self._made[-1],
+                self._schema,
+                compression="zstd",
+                use_dictionary=False,
+                column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in self._columns},
+            )
+        self._writer.write_table(table)
+        self._held += tokens
 
 
 def _documents(stored: Stored) -> Iterator[Counted]:

@@ -36,6 +36,9 @@ FORMATS: Mapping[str, Callable[[Stored, Path, ExportOptions], int]] = {
 NOTES: Mapping[str, str] = {"olmo": olmo.NOTE}
 """Name → what the format does not say by itself."""
 
+_NAMED = ("megatron", "llmc")
+"""Whose files the user may name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -65,8 +68,17 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
     """
     if options.local_ranks is not None and format_name != "catid":
         raise JobError(f"--local-ranks {options.local_ranks}: only catid's files depend on how many ranks read them")
+    if options.name is not None and format_name not in _NAMED:
+        raise JobError(f"--name {options.name}: only {' and '.join(_NAMED)} have a name in their files")
     sources = [open_stored(directory) for directory in directories]
     _require_one_dataset(sources)
+    if options.test_rows is not None and (
+        format_name != "parquet-packed" or [source.record.split for source in sources] != ["train"]
+    ):
+        raise JobError(
+            f"--test-size {options.test_rows}: draws rows of parquet-packed from the train shards; give these alone, "
+            "or leave it out, and the holdout is the test split"
+        )
     with appearing({"train": target}) as places:
         unfinished = places["train"]
         left_out = {source.record.split: FORMATS[format_name](source, unfinished, options) for source in sources}

@@ -27,7 +27,21 @@ def find(path: Path) -> list[Source]:
     if not path.is_dir() and not alone.exists():
         raise JobError(f"{path}: no directory, and no {alone.name} there")
     found = listed(path if path.is_dir() else alone, "*.idx")
+    if path.is_dir():
+        _require_pairs(path)
     return [Source(f"{name[:-4]}.bin", index.with_suffix(".bin"), split, index) for name, index, split in found]
+
+
+def _require_pairs(directory: Path) -> None:
+    """Raise JobError for an index without its payload, or the other way round: half a dataset would be missing."""
+    files = {file for file in directory.rglob("*") if file.suffix in (".bin", ".idx")}
+    alone = sorted(
+        file for file in files if file.with_suffix({".bin": ".idx", ".idx": ".bin"}[file.suffix]) not in files
+    )
+    visible = [file for file in alone if "/." not in f"/{file.relative_to(directory).as_posix()}"]
+    if visible:
+        other = {".bin": ".idx", ".idx": ".bin"}[visible[0].suffix]
+        raise JobError(f"{visible[0]}: has no {visible[0].stem}{other} beside it; {len(visible)} such files in all")
 
 
 def read(sources: Sequence[Source], options: ImportOptions) -> Iterator[tuple[int, Documents]]:

@@ -4,6 +4,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ class DataLoader:
         options: BatchOptions | None = None,
         allocate: Allocate = np.empty,
     ) -> None:
+        seed = index(seed)
         require_shuffle(shuffle, seed)
         if prefetch_factor < 0:
             raise LoaderError(f"prefetch_factor {prefetch_factor}: negative")
@@ -80,10 +82,10 @@ class DataLoader:
         if unknown:
             raise LoaderError(f"prepare {unknown}: fields are {', '.join(FIELDS)}")
         self._ranks = Ranks(
-            global_batch_size=global_batch_size,
-            micro_batch_size=micro_batch_size,
-            dp_rank=dp_rank,
-            dp_world_size=dp_world_size,
+            global_batch_size=index(global_batch_size),
+            micro_batch_size=None if micro_batch_size is None else index(micro_batch_size),
+            dp_rank=index(dp_rank),
+            dp_world_size=index(dp_world_size),
         )
         length = Length(drop_last=drop_last, steps_per_epoch=steps_per_epoch)
         self._draws = Draws(datasets_of(dataset, context_length, packing), self._ranks, length, seed, shuffle)
@@ -170,6 +172,7 @@ class DataLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the beginning of an epoch; stay where one is when it is the present one, as after a resume."""
+        epoch = index(epoch)
         if epoch < 0:
             raise LoaderError(f"epoch {epoch}: negative")
         if epoch != self.epoch:
@@ -202,7 +205,7 @@ class DataLoader:
 
     def advance_to(self, step: int) -> None:
         """Say that all steps of the run before this one are done (for adapters that count by themselves)."""
-        self._step = step
+        self._step = index(step)
 
     def close(self) -> None:
         """End the thread. Iterating starts another."""

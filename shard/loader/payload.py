@@ -7,11 +7,15 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from shard.errors import ShardChangedError
+from shard.errors import ShardChangedError, VerificationError
+from shard.formats.frames import Codec
+from shard.framereader import FrameReader
 from shard.stored import StoredShard
 
 CHECK_SECONDS = 1.0
 """A file is looked at again when the last look is older: a deleted one would be read on for as long as it is open."""
+
+_REMEDY = "run 'shardfleet verify', write it again with the command that wrote it, and resume"
 
 
 class PayloadReader(Protocol):
@@ -31,21 +35,24 @@ class PayloadReader(Protocol):
 
 def open_payload(shard: StoredShard) -> PayloadReader:
     """The reader for what the shard's payload is written as. Raises ShardChangedError."""
-    return RawPayload(shard)
+    return RawPayload(shard) if shard.codec is None else FramedPayload(shard, shard.codec)
 
 
 class RawPayload:
     """A `.bin` file: nothing but tokens."""
 
     def __init__(self, shard: StoredShard) -> None:
-        self._file = WatchedFile(shard.payload, shard.record.payload_bytes)
+        self._file = WatchedFile(shard.payload, shard.record.stored_bytes)
         self._itemsize = 2 if shard.dtype == "uint16" else 4
 
     def read(self, start: int, out: NDArray[Any]) -> None:
         wanted, place = out.nbytes, start * self._itemsize
-        count = os.preadv(self._file.descriptor, (out.data,), place)
-        if count != wanted:
-            self._read_on(out.data.cast("B"), count, place)
+        try:
+            count = os.preadv(self._file.descriptor, (out.data,), place)
+            if count != wanted:
+                self._read_on(out.data.cast("B"), count, place)
+        except OSError as error:
+            raise ShardChangedError(f"{self._file.path}: cannot be read: {error.strerror}; {_REMEDY}") from error
 
     def _read_on(self, out: memoryview, done: int, place: int) -> None:
         """The rest, when the system gave less than was asked for."""
@@ -54,7 +61,7 @@ class RawPayload:
             if count == 0:
                 raise ShardChangedError(
                     f"{self._file.path}: ends at byte {place + done}, its record says {self._file.size}: it was cut "
-                    "short under the loader; run 'shardfleet verify', write it again, and resume"
+                    f"short under the loader; {_REMEDY}"
                 )
             done += count
 
@@ -66,6 +73,39 @@ class RawPayload:
 
     def close(self) -> None:
         self._file.close()
+
+
+class FramedPayload:
+    """A `.zst` file: frames of tokens, decoded whole. The last one is kept, so ranges are best read in order."""
+
+    def __init__(self, shard: StoredShard, codec: Codec) -> None:
+        self._file = WatchedFile(shard.payload, shard.record.stored_bytes)
+        try:
+            self._frames = FrameReader(shard.payload, codec, shard.record.tokens, cached=1)
+        except VerificationError as error:
+            self._file.close()
+            raise _damaged(error) from error
+
+    def read(self, start: int, out: NDArray[Any]) -> None:
+        try:
+            out[:] = self._frames.read_tokens(start, start + len(out))
+        except VerificationError as error:
+            raise _damaged(error) from error
+
+    def will_need(self, start: int, count: int) -> None:
+        first, last = self._frames.stored_range(start, start + count)
+        os.posix_fadvise(self._file.descriptor, first, last - first, os.POSIX_FADV_WILLNEED)
+
+    def check(self) -> None:
+        self._file.check()
+
+    def close(self) -> None:
+        self._frames.close()
+        self._file.close()
+
+
+def _damaged(error: VerificationError) -> ShardChangedError:
+    return ShardChangedError(f"{error}; {_REMEDY}")
 
 
 class WatchedFile:
@@ -99,10 +139,9 @@ class WatchedFile:
             return
         try:
             found = self.path.stat()
-        except FileNotFoundError as error:
-            raise ShardChangedError(
-                f"{self.path}: deleted under the loader; write it again with the command that wrote it, and resume"
-            ) from error
+        except OSError as error:
+            what = "deleted under the loader" if isinstance(error, FileNotFoundError) else f"gone: {error.strerror}"
+            raise ShardChangedError(f"{self.path}: {what}; {_REMEDY}") from error
         opened = self._opened
         if (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) != (
             *(opened.st_dev, opened.st_ino, opened.st_size, opened.st_mtime_ns),

@@ -17,6 +17,9 @@ from shard.loader.index import DocumentIndex
 from shard.loader.payload import PayloadReader, open_payload
 from shard.stored import Stored, StoredShard
 
+_MOST_FRAMES = 64
+"""Compressed shards that are open at a time: each keeps a frame decoded, half a megabyte of two-byte tokens."""
+
 
 class _Closable(Protocol):
     def close(self) -> None: ...
@@ -83,12 +86,14 @@ class Reader:
         # [shards + 1] int64: tokens and documents before each, and all
         self.token_starts = _before([shard.record.tokens for shard in stored.shards])
         self.document_starts = _before([shard.record.documents for shard in stored.shards])
+        self._in_frames = any(shard.codec is not None for shard in stored.shards)
         self._itemsize = DTYPES[stored.record.dtype].itemsize
         self._prepare()
 
     def _prepare(self) -> None:
         most = max(8, min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
-        self._payloads: _Opened[PayloadReader] = _Opened(open_payload, self.shards, most)
+        payloads = min(most, _MOST_FRAMES) if self._in_frames else most
+        self._payloads: _Opened[PayloadReader] = _Opened(open_payload, self.shards, payloads)
         self._indexes: _Opened[DocumentIndex] = _Opened(DocumentIndex, self.shards, most)
         self._lock = threading.RLock()
         self._process = os.getpid()
@@ -113,6 +118,9 @@ class Reader:
 
     def read(self, starts: NDArray[np.int64], outs: Sequence[NDArray[Any]]) -> None:
         """Fill each of `outs`, [n] of the payload's dtype, from its start on. Raises ShardChangedError."""
+        if self._in_frames:
+            order = np.argsort(starts)  # each frame is decoded once
+            starts, outs = starts[order], [outs[number] for number in order.tolist()]
         shards = self.shards_of(starts)
         places = (starts - self.token_starts[shards]).tolist()
         ends = self.token_starts[1:][shards].tolist()

@@ -55,7 +55,7 @@ class ArrowFile:
             except (pa.ArrowException, OSError) as error:
                 raise SourceReadError(f"{self._where}: after row {rows}: {error}") from error
             rows += len(array)
-            step = max(1, min(BATCH_ROWS_MOST, BATCH_BYTES * len(array) // max(1, array.nbytes)))
+            step = max(1, min(BATCH_ROWS_MOST, BATCH_BYTES * len(array) // max(1, array.get_total_buffer_size())))
             for start in range(0, len(array), step):
                 yield text_batch(array.slice(start, step))
 

@@ -37,7 +37,8 @@ class ByteStream:
         try:
             data: bytes = self._stream.read(size)
         except (OSError, pa.ArrowException) as error:
-            raise SourceReadError(f"{self._where}: after {self._position} bytes: {error}") from error
+            remedy = "; compress it again without --long" if "too much memory" in str(error) else ""
+            raise SourceReadError(f"{self._where}: after {self._position} bytes: {error}{remedy}") from error
         self._position += len(data)
         return data
 

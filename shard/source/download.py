@@ -35,17 +35,17 @@ class Scratch:
         Raises SourceReadError when it could not be had in time or arrived damaged, SourceChangedError when it is not
         of the planned size, DiskFullError.
         """
-        if self._held is not None and self._held[0] == unit.path:
+        where = f"{dataset.name}/{unit.path}"
+        if self._held is not None and self._held[0] == where:
             return self._held[1]
         self.clear()
-        where = f"{dataset.name}/{unit.path}"
         try:
             path = patiently(lambda: self._download(dataset, unit, where), where, options.retry_seconds)
             _check(path, unit, where)
         except ShardError:
             self.clear()
             raise
-        self._held = (unit.path, path)
+        self._held = (where, path)
         return path
 
     def clear(self) -> None:

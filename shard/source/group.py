@@ -67,7 +67,7 @@ def open_group(way: Way, unit: Unit, members: Sequence[Member], stack: ExitStack
     for member in members:
         if member.size > LONGEST_BYTES:
             raise SourceError(
-                f"{way.dataset.name}/{member.path}: a document of {member.size} bytes; --document-per-line makes many"
+                f"{way.where(member.path)}: a document of {member.size} bytes; --document-per-line makes many"
             )
 
     def place(member: Member, stack: ExitStack) -> Path | Fetch:
@@ -75,7 +75,7 @@ def open_group(way: Way, unit: Unit, members: Sequence[Member], stack: ExitStack
         # Thousands of signed locations, each of use once, would only be in the way.
         return way.place(alone, stack, remember=False)
 
-    if way.is_streamed:
+    if way.is_streamed(unit):
         joined = Joined(members, place)
         stack.callback(joined.close)
         file = SpanFile(joined.fetch, unit.size, way.line.queue)
@@ -89,7 +89,7 @@ def open_group(way: Way, unit: Unit, members: Sequence[Member], stack: ExitStack
                 path = place(member, closing)
                 if not isinstance(path, Path):
                     raise TypeError(f"{member.path} is not on this machine")
-                where = f"{way.dataset.name}/{member.path}"
+                where = way.where(member.path)
                 yield whole_document(ByteStream(path, closing, where=where).read, where)
 
     return documents_reading(read(), way.dataset, ()), None

@@ -99,4 +99,5 @@ class JsonLines:
 
     def _place(self, offset: int, block: Block) -> str:
         line = block.first_line + block.data.count(b"\n", 0, offset)
-        return f"{self._where}: line {line} (byte {block.start + offset})"
+        # A byte-order mark is of the file, and not of the data.
+        return f"{self._where}: line {line} (byte {block.end - len(block.data) + offset})"

@@ -83,7 +83,7 @@ def _open(way: Way, unit: Unit, stack: ExitStack) -> OpenUnit:
 def _reading(way: Way, unit: Unit, stack: ExitStack) -> tuple[Reading, SpanFile | None]:
     if unit.members is not UNSET:
         return open_group(way, unit, unit.members, stack)
-    where = f"{way.dataset.name}/{unit.path}"
+    where = way.where(unit.path)
     kind = kind_of(unit.path, way.dataset.input)
     if kind is None:
         raise SourceError(f"{where}: its name does not say what it holds; plan again with --input-format")

@@ -10,29 +10,37 @@ from shard.source.lines import Readable
 _BUFFER_BYTES = 32 << 10
 """tarfile copies what is left of it at every read."""
 _BLOCK_BYTES = 512
+_HEADER_BYTES = 16 << 20
 _TEXT = ".txt"
 
 
-class _Ending:
-    """A stream that remembers the last block that was read of it."""
+class _Stream:
+    """What tarfile reads; it holds whatever a header asks for, so that is limited."""
 
     def __init__(self, file: Readable) -> None:
         self._file = file
         self.last = b""
+        """The last block that was read."""
+        self.headers_left = _HEADER_BYTES
+        """Bytes that may be read before the next member begins; set anew for each."""
+        self.in_member = False
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)
         if data:
             self.last = (self.last + data[-_BLOCK_BYTES:])[-_BLOCK_BYTES:]
+        if not self.in_member:
+            self.headers_left -= len(data)
+            if self.headers_left < 0:
+                raise tarfile.ReadError(f"a header of over {_HEADER_BYTES} bytes")
         return data
 
 
 class Member:
     """A member of an archive, open to be read before the next one is asked for."""
 
-    def __init__(self, name: str, size: int, file: Any, *, where: str) -> None:
+    def __init__(self, name: str, file: Any, *, where: str) -> None:
         self.name = name
-        self.size = size
         self._file = file
         self._where = where
 
@@ -44,6 +52,11 @@ class Member:
             raise SourceReadError(f"{self._where}: {self.name}: not a whole tar archive: {error}") from error
         return data
 
+    def skip(self) -> None:
+        """Read what nobody has read."""
+        while self.read(_BUFFER_BYTES):
+            pass
+
     def seek(self, position: int) -> None:
         self._file.seek(position)
 
@@ -53,7 +66,7 @@ def members(file: Readable, *, any_name: bool, where: str) -> Iterator[Member | 
 
     Raises SourceReadError when the archive is damaged, cut short, or followed by something else.
     """
-    stream = _Ending(file)
+    stream = _Stream(file)
     name = ""
     try:
         with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as archive:  # type: ignore[call-overload]
@@ -61,8 +74,12 @@ def members(file: Readable, *, any_name: bool, where: str) -> Iterator[Member | 
                 name = member.name
                 archive.members.clear()  # it would keep them all
                 if member.isreg():
-                    taken = any_name or _is_text(name)
-                    yield Member(name, member.size, archive.extractfile(member), where=where) if taken else None
+                    stream.in_member = True
+                    opened = Member(name, archive.extractfile(member), where=where)
+                    yield opened if any_name or _is_text(name) else None
+                    opened.skip()
+                    stream.in_member, stream.headers_left = False, _HEADER_BYTES
+            stream.in_member = True
             _require_end(archive.fileobj, stream)
     except (tarfile.TarError, ValueError) as error:
         after = f", after {name}" if name else ""
@@ -74,7 +91,7 @@ def _is_text(name: str) -> bool:
     return base.endswith(_TEXT) and not base.startswith(".")
 
 
-def _require_end(rest: Any, stream: _Ending) -> None:
+def _require_end(rest: Any, stream: _Stream) -> None:
     """Raise ReadError unless what follows the last member is the archive's end, and nothing more.
 
     tarfile takes a damaged header, and the end of the file, for the end of the archive.

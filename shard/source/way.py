@@ -4,6 +4,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from shard.errors import SourceReadError
 from shard.job import Dataset, Unit
 from shard.options import Options
@@ -29,13 +31,18 @@ class Way:
     """Where the Hub's files lie, as far as known, by path; what is learnt is added."""
     line: Intake
 
-    @property
-    def is_streamed(self) -> bool:
-        """Whether bytes come over a network as they are read; else whole files are on this machine."""
-        if self.dataset.kind == "hub":
+    def is_streamed(self, unit: Unit) -> bool:
+        """Whether its bytes come over a network as they are read; else whole files are on this machine."""
+        dataset, _ = self.dataset.holding(unit.path)
+        if dataset.kind == "hub":
             return self.options.fetch == "stream"
-        fs, root = files.filesystem(self.dataset.root)
+        fs, root = files.filesystem(dataset.root)
         return files.local_path(fs, root) is None
+
+    def where(self, path: str) -> str:
+        """How errors name a file."""
+        dataset, path = self.dataset.holding(path)
+        return f"{dataset.name}/{path}"
 
     def file(self, unit: Unit, stack: ExitStack, *, footer: bool) -> Path | SpanFile:
         """The file where it is on this machine, else what fetches spans of it.
@@ -56,29 +63,31 @@ class Way:
 
         `remember` keeps where the Hub has it, for its other parts. Raises SourceError.
         """
-        if self.dataset.kind == "hub" and self.options.fetch == "download":
-            return self.scratch.fetch(self.dataset, unit, self.options)
-        if self.dataset.kind == "hub":
-            known = self.locations.get(unit.path)
-            hub_file = HubFile(self.dataset, unit, self.options, known, self.line.client, self.line.pace)
+        known = self.locations.get(unit.path)
+        dataset, path = self.dataset.holding(unit.path)
+        alone = replace(unit, path=path)
+        if dataset.kind == "hub" and self.options.fetch == "download":
+            return self.scratch.fetch(dataset, alone, self.options)
+        if dataset.kind == "hub":
+            hub_file = HubFile(dataset, alone, self.options, known, self.line.client, self.line.pace)
             stack.callback(hub_file.close)
             if remember:
                 stack.callback(self._remember, hub_file, unit)
                 hub_file.locate()
                 self._remember(hub_file, unit)
             return hub_file.fetch
-        fs, root = files.filesystem(self.dataset.root)
-        path = f"{root.rstrip('/')}/{unit.path}"
-        files.check_unchanged(fs, path, self.dataset, unit)
-        if (local := files.local_path(fs, path)) is not None:
+        fs, root = files.filesystem(dataset.root)
+        full = f"{root.rstrip('/')}/{path}"
+        files.check_unchanged(fs, full, dataset, alone)
+        if (local := files.local_path(fs, full)) is not None:
             return local
 
         def fetch(start: int, end: int) -> bytes:
             self.line.pace(end - start)
             try:
-                data: bytes = fs.cat_file(path, start=start, end=end)
+                data: bytes = fs.cat_file(full, start=start, end=end)
             except OSError as error:
-                raise SourceReadError(f"{self.dataset.name}: {unit.path}: {error}") from error
+                raise SourceReadError(f"{dataset.name}: {path}: {error}") from error
             return data
 
         return fetch

@@ -1,31 +1,25 @@
 """`shardfleet tokenizer train`: a dataset → a directory with a tokenizer, which appears whole and checked, or not."""
 
 import json
-import secrets
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from shard.batch import TextBatch
-from shard.disk import fsync_directory, write_atomic
-from shard.errors import StoreError, TokenizerError
+from shard.errors import TokenizerError
 from shard.frozen import sealed_json
 from shard.job import Dataset, Unit
-from shard.options import Options
-from shard.source.download import Scratch
-from shard.source.intake import Intake
-from shard.source.opened import open_unit
+from shard.source.parts import opening
 from shard.training.alphabet import Alphabet, alphabet_of
+from shard.training.aside import aside
 from shard.training.bpe import TRAINER, Model, as_json, normalizer_of, train
 from shard.training.check import Checked, check, check_model
 from shard.training.pieces import as_model, require_expressible
 from shard.training.recipe import BOS, EOS, PAD, UNK, Json, Recipe
-from shard.training.sample import Open, Sample, draw
+from shard.training.sample import Sample, draw
 from shard.training.spool import Spool
+from shard.whole import appearing, make_last
 
 TRAINING_FILE = "training.json"
 _NO_LIMIT = int(1e30)
@@ -64,50 +58,25 @@ def train_tokenizer(order: Order, locations: dict[str, str], say: Callable[[str]
     DiskFullError; then there is no target.
     """
     started = time.monotonic()
-    target = order.target.absolute()
-    if target.exists() or target.is_symlink():
-        raise StoreError(f"{target}: exists; a training replaces nothing: remove it, or choose another --out")
     if order.with_model:
         require_expressible(order.recipe)
     normalizer_of(order.recipe)  # what is wrong with the recipe is said before anything is read
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        unfinished.mkdir(parents=True)
+    with appearing({"train": order.target}) as places:
+        unfinished = places["train"]
         with closing(Spool(unfinished)) as spool:
             say(f"drawing {order.num_samples:,} documents of {order.dataset.name}…")
-            with _reading(order, locations) as open_part:
+            with opening(order.dataset, locations) as open_part:
                 sample = draw(order.units, open_part, spool, documents=order.num_samples, seed=order.seed)
             if not sample.documents:
                 raise TokenizerError(f"{order.dataset.name}: has no document to train on")
             say(f"training on {sample.documents:,} documents, {sample.text_bytes / 1e6:,.0f} MB…")
-            model, data = _train(order.recipe, sample)
+            model, data = aside(lambda: _train(order.recipe, sample))
             say("training again, to compare…")
-            if _train(order.recipe, sample)[1] != data:
+            if aside(lambda: _train(order.recipe, sample))[1] != data:
                 raise TokenizerError("the same text gave two tokenizers; nothing was written. Please report this")
-            checked = _write(unfinished, order, sample, model, data)
-        fsync_directory(unfinished)
-        unfinished.rename(target)
-        fsync_directory(target.parent)
-    except OSError as error:
-        raise StoreError(f"{target}: {error.strerror or error}; nothing is left of this training") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        checked = _write(unfinished, order, sample, model, data)
+        make_last(unfinished)
     return Trained(sample.documents, sample.text_bytes, checked, time.monotonic() - started)
-
-
-@contextmanager
-def _reading(order: Order, locations: dict[str, str]) -> Iterator[Open]:
-    """Opens parts with the sources of the main job."""
-    options = Options()
-    with TemporaryDirectory(prefix="shardfleet-") as scratch, closing(Intake(options)) as intake:
-        kept = (options, Scratch(Path(scratch)), locations, intake)
-
-        @contextmanager
-        def open_part(unit: Unit) -> Iterator[Iterator[TextBatch]]:
-            with open_unit(order.dataset, unit, *kept) as opened:
-                yield opened.texts
-
-        yield open_part
 
 
 def _train(recipe: Recipe, sample: Sample) -> tuple[Model, bytes]:
@@ -134,7 +103,7 @@ def _write(directory: Path, order: Order, sample: Sample, model: Model, data: by
     if order.with_model:
         files["tokenizer.model"] = as_model(model.vocab, order.recipe)
     for name, content in files.items():
-        write_atomic(directory / name, content)
+        (directory / name).write_bytes(content)
     checked = check(directory, data, sample.held_out)
     if order.with_model:
         check_model(directory, data, sample.held_out)

@@ -6,14 +6,14 @@ documents, wherever and however often. Of the first 2,000 every fourth is held o
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from shard.batch import TextBatch
 from shard.job import Unit
+from shard.source.parts import Open
 from shard.training.spool import Spool
 
 _SPREAD = 64
@@ -22,9 +22,6 @@ _HELD_OUT_EVERY = 4
 _HELD_OUT_MOST = 500
 LONGEST = 1 << 16
 """Characters of a held-out document that are looked at; longer texts are trained on in pieces of this size."""
-
-Open = Callable[[Unit], AbstractContextManager[Iterator[TextBatch]]]
-"""Opens a part of a file."""
 
 
 @dataclass(slots=True)
@@ -45,7 +42,7 @@ class Sample:
 
 
 def draw(units: Sequence[Unit], open_part: Open, spool: Spool, *, documents: int, seed: int) -> Sample:
-    """Draw `documents` documents to train on, or all that there are. Raises SourceError, DiskFullError."""
+    """Draw `documents` documents to train on, or all that there are. Raises SourceError, OSError."""
     sample = Sample(spool)
     taken = dict.fromkeys(_shuffled(units, seed), 0)
     while taken and sample.documents < documents:

@@ -173,10 +173,11 @@ class _Proof:
         shards = {**self._shards["holdout"], **self._shards["train"]}
         # What was appended may have files of the same names.
         before: dict[tuple[Identity | None, str], _Place] = {}
-        lines = LineChain()
+        lines: dict[Identity | None, LineChain] = {}
         for ordinal in sorted(shards):
             place = shards[ordinal]
-            file = identity_at(self._chain, ordinal), place.facts.path
+            identity = identity_at(self._chain, ordinal)
+            file = identity, place.facts.path
             facts, last = place.facts, before.get(file)
             before[file] = place
             for problem in row_problems(facts, last.facts if last else None):
@@ -184,7 +185,7 @@ class _Proof:
             first, final = self._is_end(ordinal, -1, shards), self._is_end(ordinal, +1, shards)
             for problem in end_problems(facts, first=first, final=final):
                 self._unprove(place, problem)
-            for problem in lines.problems(facts, first=first, final=final):
+            for problem in lines.setdefault(identity, LineChain()).problems(facts, first=first, final=final):
                 self._unprove(place, problem)
 
     def _is_end(self, ordinal: int, step: Literal[-1, 1], shards: Mapping[int, _Place]) -> bool:

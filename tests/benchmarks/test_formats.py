@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.expect import Shards, batches_of_files, every_token, without_ends
-from benchmarks.formats import FORMATS, OURS, Row, table
+from benchmarks.formats import FORMATS, OURS, Rates, Row, table
 from benchmarks.plain import READERS
 from shard.export.options import ExportOptions
 from shard.export.run import FORMATS as EXPORTS
@@ -71,8 +71,9 @@ def test_every_export_has_a_row() -> None:
 
 def test_table_says_what_is_missing() -> None:
     """The best, in the units of the heading; a reader that is not there has no figure, a link no size of its own."""
-    row = Row("olmo", "`Reader`", "every token", 0.01, 2.01, 2e8, (5e6, 6e6))
-    lone = Row("native", "`Other`", "every token", 2.02, 2.02, None, ())
+    row = Row("olmo", "`Reader`", "every token", 0.01, 2.01, Rates(2e8, 3e8), Rates(6e6, 7e6))
+    lone = Row("native", "`Other`", "every token", 2.02, 2.02, None, None)
     _, _, first, second = table([row, lone])
     assert first == "| `olmo` | `Reader` | every token | 0.01 beside the shards | 200 | 6 |"
     assert second == "| `native` | `Other` | every token | 2.02 |  | not installed |"
+    assert list(table([row], by_cpu=True))[-1].endswith("| 300 | 7 |")

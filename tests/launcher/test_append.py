@@ -7,6 +7,7 @@ from provision.append import Added, Held, added, joined
 from provision.catalog.types import Catalog, SourceFile
 from provision.errors import InputError, NothingToAppendError
 from provision.plan import Plan, job_of
+from shard.compression import Compression
 from shard.host.contents import Contents, UnitThere
 from shard.job import Holdout
 from shard.records import DirectoryRecord, directory_record
@@ -116,3 +117,22 @@ def test_hosts_that_do_not_agree() -> None:
         )
     with pytest.raises(InputError, match="no host has shards"):
         joined({"alpha": Contents(record=None, units=[])})
+
+
+def test_compressed_directories_are_refused() -> None:
+    """Their rank table was made for what they hold."""
+    compression = Compression(ranks_sha256="0" * 64)
+    record = replace(record_of(FIRST), identity=replace(FIRST.identity, compression=compression))
+    with pytest.raises(InputError, match="the directories are compressed"):
+        adding(Held(record, ()), FILES)
+
+
+def test_small_files_that_share_units_are_told_apart_or_refused() -> None:
+    """Of a unit of several files no record names them: the same again is nothing new, more of them is refused."""
+    texts = [SourceFile(path=f"{number}.txt", size=10, content_id=f"sha256:{number:f>64}") for number in range(4)]
+    first = plan_of(files=texts[:3], earlier=(FIRST.identity,))
+    assert len(first.units) == 1
+    with pytest.raises(NothingToAppendError):
+        adding(held(FIRST, first), texts[:3])
+    with pytest.raises(InputError, match="many small files"):
+        adding(held(FIRST, first), texts)

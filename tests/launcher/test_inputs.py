@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from provision.catalog.files import files_catalog
 from provision.catalog.inputs import Readable, readable
 from provision.catalog.types import DatasetSpec, SourceFile
+from provision.cli.dataset import dataset_spec
 from provision.errors import CatalogError
 from provision.estimates import disk_needed
+from provision.prepare import list_dataset
 from provision.units import units_of
 from shard.inputs import Input, Kind, kind_of
 from shard.job import Dataset, Holdout, TokenizerSpec, Unit, identity_of
@@ -94,8 +97,6 @@ def test_folder_of_save_to_disk() -> None:
         (["a.csv", "b.csv", "c.md"], Input(), "d: no file to be read; there are 2 .csv, 1 .md"),
         (["a.parquet"], Input(format="text"), "d: no file to be read as text; there are 1 .parquet"),
         ([], Input(), "d: no file"),
-        (["a.jsonl"], PER_LINE, "--document-per-line is for plain text; this is jsonl"),
-        (["a.parquet"], Input(drop_empty_lines=True), "--drop-empty-lines is for plain text; this is parquet"),
     ],
 )
 def test_nothing_to_read(paths: list[str], form: Input, message: str) -> None:
@@ -112,7 +113,7 @@ def test_nothing_to_read(paths: list[str], form: Input, message: str) -> None:
     ("name", "data", "form", "message"),
     [
         ("a.jsonl", json_lines(["x"], "body"), Input(), "no 'text' in its first lines; its names are id, body, url"),
-        ("a.jsonl.gz", gzip.compress(json_lines([3, 4])), Input(), "'text' holds a int, not a string"),
+        ("a.jsonl.gz", gzip.compress(json_lines([3, 4]), mtime=0), Input(), "'text' holds a int, not a string"),
         ("a.json", json.dumps([{"text": "x"}]).encode(), Input(), "not JSON lines"),
         ("a.json", json.dumps({"text": "x"}, indent=1).encode(), Input(), "not JSON lines"),
         ("a.jsonl", '{"text": "x"}'.encode("utf-16"), Input(), "UTF-16; convert it"),
@@ -214,3 +215,80 @@ def test_plans_carry_how_files_are_read() -> None:
     plan = plan_of(files=sources("a.data"), dataset=dataset(input=Input(format="jsonl")))
     assert plan.dataset.input.format == "jsonl"
     assert plan.identity.input == Input(format="jsonl")
+
+
+# Several datasets in one run
+
+
+def place(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "a.jsonl").write_bytes(json_lines(["web one", "web two"]))
+    (tmp_path / "books").mkdir()
+    for number in range(3):
+        (tmp_path / "books" / f"a{number}.txt").write_text(f"book {number}\n\n")
+
+
+def spec_of(*datasets: str, **fields: Any) -> DatasetSpec:
+    given: dict[str, Any] = {"revision": None, "config": None, "include": (), "text_column": "text"}
+    given |= {"input_format": None, "document_per_line": False, "drop_empty_lines": False}
+    return dataset_spec(datasets=datasets, **(given | fields))
+
+
+def test_several_datasets(tmp_path: Path) -> None:
+    """Each is listed by itself, in the order given, its files below its name; small files of two share no unit."""
+    place(tmp_path)
+    catalog = list_dataset(spec_of(f"web={tmp_path}/web", f"books={tmp_path}/books", f"more={tmp_path}/books"))
+    paths = ["web/a.jsonl", *(f"{name}/a{number}.txt" for name in ("books", "more") for number in range(3))]
+    assert [file.path for file in catalog.files] == paths
+    units = units_of(catalog.files, MIB, catalog.dataset.input, named=True)
+    assert [unit.path for unit in units] == ["web/a.jsonl", "books/a0.txt", "more/a0.txt"]
+    single, path = catalog.dataset.holding("books/a1.txt")
+    assert (single.root, path) == (str(tmp_path / "books"), "a1.txt")
+
+
+def test_options_of_text_beside_other_datasets(tmp_path: Path) -> None:
+    """--drop-empty-lines concerns those datasets that are text; where none is, it is refused."""
+    place(tmp_path)
+    books, web = f"books={tmp_path}/books", f"web={tmp_path}/web"
+    assert list_dataset(spec_of(web, books, drop_empty_lines=True)).dataset.input == Input(drop_empty_lines=True)
+    assert list_dataset(spec_of(web, books)).dataset.input == Input()
+    for datasets in ((web,), (f"{tmp_path}/web",), (web, f"again={tmp_path}/web")):
+        with pytest.raises(CatalogError, match="--document-per-line is for plain text, and there is none"):
+            list_dataset(spec_of(*datasets, document_per_line=True))
+
+
+def test_notes_and_errors_name_the_dataset(tmp_path: Path) -> None:
+    """What is said of one of several names it."""
+    place(tmp_path)
+    (tmp_path / "web" / "x.csv").touch()
+    books, web = f"books={tmp_path}/books", f"web={tmp_path}/web"
+    assert [note.partition(":")[0] for note in list_dataset(spec_of(books, web)).notes] == ["web"]
+    with pytest.raises(CatalogError, match=f"{tmp_path}/web/a.jsonl: no 'body'"):
+        list_dataset(spec_of(books, web, text_column="body"))
+
+
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [
+        (("a=x", "y"), "--dataset y: one of several needs a name: --dataset web=y"),
+        (("a=x", "a=y"), "--dataset a=…: two datasets have this name"),
+        (("a=x", "../b=y"), "--dataset ../b=y: one of several needs a name"),
+        (("a=x", "b="), "--dataset b=: one of several needs a name"),
+        (("a=x", "b=s3://user:secret@host/y"), "credentials in a URL"),
+    ],
+)
+def test_several_datasets_that_cannot_be_meant(datasets: tuple[str, ...], message: str) -> None:
+    """Names are needed, are names, and differ; a secret in one of them is not repeated."""
+    with pytest.raises(CatalogError) as caught:
+        spec_of(*datasets)
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_directory_with_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single directory that is called like `year=2024` is that directory."""
+    (tmp_path / "year=2024").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert spec_of("year=2024").named == ()
+    assert spec_of("year=2025").named == (("year", "2025"),)
+    assert spec_of("./year=2025").named == ()

@@ -8,9 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from provision.cli import cli
+from provision.cli.options import run_options
 from provision.cli.storage import compression_of
 from provision.cli.values import Rate, Size, Trainers
 from provision.errors import InputError
+from provision.prepare import Request
 from shard.compression import Compression
 
 REPOSITORY = Path(__file__).parents[2]
@@ -166,3 +168,19 @@ def test_a_limit_is_for_streaming(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2
     assert "leave out --fetch download" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "bos"), [((), None), (("--bos",), "own"), (("--bos", "--eod", "none"), "own"), (("--bos", "5"), "5")]
+)
+def test_bos_with_and_without_an_id(words: tuple[str, ...], bos: str | None) -> None:
+    """--bos alone is the tokenizer's own token; an id may follow it, and other options."""
+    seen: list[Request] = []
+
+    @click.command()
+    @run_options
+    def command(request: Request) -> None:
+        seen.append(request)
+
+    assert CliRunner().invoke(command, ["--dataset", "x", *words]).exit_code == 0
+    assert seen[0].bos == bos

@@ -1,5 +1,6 @@
 """Which samples a loader gives, in what order, on which rank: the promises about resuming and world sizes."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from shard.errors import LoaderStateError
-from shard.loader import Batch, DataLoader, TokenDataset
+from shard.loader import Batch, BatchOptions, DataLoader, TokenDataset
 from shard.loader.segments import Segments
 from tests.support.stores import write_store
 
@@ -111,6 +112,15 @@ def test_a_state_is_small(dataset: TokenDataset) -> None:
     loader = DataLoader(dataset, GLOBAL_BATCH, seed=2**63 - 1)
     loader.advance_to(10**15)
     assert len(repr(loader.state_dict())) < 1000
+
+
+def test_numbers_of_numpy(dataset: TokenDataset) -> None:
+    """Numbers may be numpy's; the state is plain JSON all the same."""
+    loader = DataLoader(dataset, np.int64(24), np.int32(6), dp_world_size=np.int64(2), seed=np.int64(3))  # type: ignore[arg-type]
+    next(iter(loader))
+    plain = DataLoader(dataset, 24, dp_world_size=2, seed=3)
+    plain.load_state_dict(json.loads(json.dumps(loader.state_dict())))
+    assert plain.step == 1
 
 
 def test_every_epoch_and_seed_has_its_order(dataset: TokenDataset) -> None:
@@ -226,6 +236,20 @@ def test_batches_are_their_own(dataset: TokenDataset) -> None:
     loader = DataLoader(dataset, GLOBAL_BATCH)
     kept = list(loader)
     assert [bytes_of(batch) for batch in kept] == [bytes_of(loader.batch_at(batch.step)) for batch in kept]
+
+
+def test_arrays_of_ones_own(dataset: TokenDataset) -> None:
+    """Tokens are read into the arrays that `allocate` makes, such as pinned memory."""
+    made: list[np.ndarray] = []
+
+    def allocate(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        made.append(np.full(shape, -1, dtype))
+        return made[-1]
+
+    batch = DataLoader(dataset, GLOBAL_BATCH, allocate=allocate, options=BatchOptions(dtype="int64")).batch_at(3)
+    assert batch.tokens is made[0]
+    assert np.array_equal(made[0], DataLoader(dataset, GLOBAL_BATCH).batch_at(3).tokens)
+    assert made[0].dtype == np.int64
 
 
 def test_prepared_fields(dataset: TokenDataset) -> None:

@@ -59,6 +59,15 @@ def test_rows_hold_every_token_once(name: str, lengths: list[int], multiple: int
     assert (pieces["length"][pieces["place"] & GOES_ON > 0] == CONTEXT).all()
 
 
+@pytest.mark.parametrize("name", sorted(PACKINGS))
+def test_golden_rows(name: str) -> None:
+    """Rows are these in every version: a run that was begun can always be resumed."""
+    rows, _ = packed(name, [30, 5, 64, 200, 1, 0, 33, 31, 64, 63, 2, 17])
+    found = np.split(rows.pieces, np.cumsum(rows.counts)[:-1])
+    placed = [list(zip((row["place"] >> 2).tolist(), row["column"].tolist(), strict=True)) for row in found]
+    assert placed == GOLDEN[name]
+
+
 @settings(deadline=None, max_examples=60)
 @given(lengths=DOCUMENTS)
 def test_pad_leaves_room_between_documents(lengths: list[int]) -> None:
@@ -189,3 +198,29 @@ def test_a_cache_that_cannot_be(store: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LoaderError, match="no place for pack indexes"):
         TokenDataset(store, CONTEXT, packing="pad", cache_dir=tmp_path / "file" / "packs")
+
+
+GOLDEN = {
+    "best_fit": [
+        [(35, 0)],
+        [(99, 0)],
+        [(163, 0)],
+        [(227, 0)],
+        [(364, 0)],
+        [(428, 0), (299, 63)],
+        [(300, 0), (333, 33)],
+        [(0, 0), (493, 30), (291, 47), (30, 55), (491, 60)],
+    ],
+    "pad": [
+        [(0, 0), (30, 31)],
+        [(35, 0)],
+        [(99, 0)],
+        [(163, 0)],
+        [(227, 0)],
+        [(291, 0), (299, 9), (300, 11)],
+        [(333, 0)],
+        [(364, 0)],
+        [(428, 0)],
+        [(491, 0), (493, 3)],
+    ],
+}

@@ -34,7 +34,8 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     peaks = []
     for times in (1, 10):
         store = write_many(tmp_path / str(times), lengths, times)
-        answer = subprocess.run([sys.executable, "-c", _READ_ALL, store], capture_output=True, text=True, check=True)
+        answer = subprocess.run([sys.executable, "-c", _READ_ALL, store], capture_output=True, text=True, check=False)
+        assert answer.stderr == ""
         steps, kibibytes = map(int, answer.stdout.split())
         assert steps == (times * int(lengths.sum()) - 1) // 1024 // 64
         peaks.append(kibibytes / 1024)

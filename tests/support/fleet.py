@@ -150,7 +150,10 @@ class Fleet:
 
     def argv(self, command: str, *args: str) -> list[str]:
         """`shardfleet plan`, `script` or `launch` with the options of this fleet; later ones win."""
-        return [SHARDFLEET, command, *self.options, *args]
+        own = list(self.options)
+        if "--dataset" in args:  # a second one would not win, but come beside the first
+            del own[own.index("--dataset") : own.index("--dataset") + 2]
+        return [SHARDFLEET, command, *own, *args]
 
     def launch(self, *args: str, timeout: float = 120.0) -> "subprocess.CompletedProcess[str]":
         """A whole run, from start to end."""

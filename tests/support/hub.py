@@ -49,10 +49,15 @@ class RunningHub:
 
 @contextmanager
 def running_hub(
-    directory: Path, *, faults: bool = True, url_lifetime: float = 3600.0, host: str = "127.0.0.1"
+    directory: Path,
+    *,
+    faults: bool = True,
+    url_lifetime: float = 3600.0,
+    host: str = "127.0.0.1",
+    writable: bool = False,
 ) -> Iterator[RunningHub]:
     """Serve a directory on a free port until the block ends."""
-    options = {"host": host, "port": 0, "faults": faults, "url_lifetime": url_lifetime}
+    options = {"host": host, "port": 0, "faults": faults, "url_lifetime": url_lifetime, "writable": writable}
     command = [sys.executable, "-c", _PROGRAM, str(directory), json.dumps(options)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

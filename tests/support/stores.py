@@ -28,12 +28,18 @@ def ids_of_text(texts: Sequence[str]) -> list[list[int]]:
 
 
 def write_store(
-    directory: Path, shards: Sequence[Documents], *, wide: bool = False, eod: bool = True, name: str = "made"
+    directory: Path,
+    shards: Sequence[Documents],
+    *,
+    wide: bool = False,
+    eod: bool = True,
+    name: str = "made",
+    units: int | None = None,
 ) -> Path:
     """Write documents, a list for each shard, as a train directory below `directory`; returns it.
 
     `wide` takes four bytes a token; `eod` puts an end-of-document token after every document. Stores of one name and
-    kind have one fingerprint.
+    kind have one fingerprint. `units` is for more units than there are shards.
     """
     vocab_size = 1 << 17 if wide else EOD + 1
     spec = TokenizerSpec(
@@ -43,10 +49,13 @@ def write_store(
         eod_id=EOD if eod else None,
         sha256=hashlib.sha256(name.encode()).hexdigest(),
     )
-    units = [Unit(ordinal=number, path=f"part-{number}", size=1, content_id="tail:0") for number in range(len(shards))]
-    job = make_job(files_dataset("/nowhere"), directory, units=units, tokenizer=spec)
+    planned = [
+        Unit(ordinal=number, path=f"part-{number}", size=1, content_id="tail:0")
+        for number in range(units or len(shards))
+    ]
+    job = make_job(files_dataset("/nowhere"), directory, units=planned, tokenizer=spec)
     with open_store(job) as directories:
-        for unit, documents in zip(units, shards, strict=True):
+        for unit, documents in zip(planned, shards, strict=False):
             writer = UnitWriter(job, unit, directories, rank=0)
             payload = payload_of(token_batch_of(documents), spec.dtype, spec.eod_id)
             writer.write(payload, np.zeros(len(documents), dtype=np.bool_))
@@ -70,7 +79,7 @@ def stream_of(shards: Sequence[Documents], *, eod: bool = True) -> tuple[list[in
 def write_many(directory: Path, lengths: np.ndarray, times: int) -> Path:
     """A train directory of `times` shards of two-byte tokens with documents of these lengths, which take the disk of
     one, and hardly that: payloads are a hole in a file. Returns it."""
-    store = write_store(directory, [[[]]])
+    store = write_store(directory, [[[]]], units=times)
     dataset = read_directory(store)
     first = read_shard(store, "000000")
     tokens = int(lengths.sum())

@@ -15,6 +15,7 @@ from shard.host.contents import contents_of
 from shard.identity import Identity, broken_link, identity_at
 from shard.job import Holdout, Job, Unit, identity_of
 from shard.records import DIRECTORY_FILE, read_directory, read_shard
+from shard.source.files import content_id, filesystem
 from shard.store import committed, open_store
 from shard.stored import open_stored
 from shard.verify.stores import verify, verify_job
@@ -170,12 +171,22 @@ def test_other_directories_are_refused(corpora: Path, stores: tuple[Path, list[J
     with pytest.raises(FingerprintError, match="first_unit: 3, not 0"), open_store(replace(stores[1][1], **there)):
         pass
     before = tree_of(stores[0] / "appended")
-    with pytest.raises(FingerprintError, match="units: 5, not 6"), open_store(stores[1][1]):
+    with pytest.raises(FingerprintError, match="appended to them since"), open_store(stores[1][1]):
         pass
     assert tree_of(stores[0] / "appended") == before
 
 
 # What others make of it
+
+
+def test_a_run_that_was_appended_to_is_not_done_over_it(appended: tuple[Path, list[Job]]) -> None:
+    """An earlier run of the same directories is refused, also with --overwrite, and what is there stays."""
+    root, jobs = appended
+    before = tree_of(root / "train")
+    for job in (jobs[0], replace(jobs[1], overwrite=True)):
+        with pytest.raises(FingerprintError, match="appended to them since"), open_store(job):
+            pytest.fail("opened")
+    assert tree_of(root / "train") == before
 
 
 def test_the_launcher_hears_of_all_units(stores: tuple[Path, list[Job]]) -> None:
@@ -230,3 +241,28 @@ def test_appended_directories_can_be_joined(stores: tuple[Path, list[Job]], corp
     concatenate([*sources, Path(other.output_dir), Path(other.holdout_dir)], tmp_path / "all", tmp_path / "all_holdout")
     report = verify([tmp_path / "all"])
     assert report.coverage.complete and report.coverage.units == 12, report.findings
+
+
+def test_files_cut_by_lines_may_have_one_name(documents: list[str], tmp_path: Path) -> None:
+    """The lines of an appended file are followed by themselves, whatever file of its name was there before."""
+    first: Job | None = None
+    for name, texts in (("one", documents[:20]), ("two", documents[20:60])):
+        path = tmp_path / name / "part.jsonl"
+        path.parent.mkdir()
+        path.write_bytes(b"".join(msgspec.json.encode({"text": text}) + b"\n" for text in texts))
+        fs, _ = filesystem(str(path))
+        held = content_id(fs, str(path), fs.info(str(path)))
+        units = [
+            Unit(ordinal=part, path="part.jsonl", size=path.stat().st_size, content_id=held, part=part, parts=3)
+            for part in range(3)
+        ]
+        job = make_job(path.parent, tmp_path / "out", holdout=HOLDOUT, units=units)
+        if first is not None:
+            units = [replace(unit, ordinal=3 + unit.ordinal) for unit in units]
+            identity = identity_of(job.dataset, job.tokenizer, job.holdout, units, base=first.identity)
+            job = replace(job, units=tuple(units), identity=identity, earlier=(first.identity,))
+        first = job
+        write_all(job)
+    report = verify([tmp_path / "out" / "train"])
+    assert report.ok and report.coverage.complete, report.findings
+    assert report.coverage.rows == 60

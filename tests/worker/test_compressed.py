@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from shard.formats.seekable import read_seek_table, seek_table, table_size
 from shard.frozen import canonical_json, sealed_json
 from shard.job import Holdout, Job
 from shard.options import Options
+from shard.payloadfile import FramedFile
 from shard.records import Compressed, ShardRecord, read_shard
 from shard.store import committed, directories_of, discard, open_store
 from shard.stored import open_stored
@@ -138,7 +140,9 @@ def test_blocks_and_readers_agree(raw: Job, written: Job) -> None:
 def test_exports_are_equal(name: str, raw: Job, written: Job, tmp_path: Path) -> None:
     """Whatever the format, an export of compressed shards is that of raw ones."""
     options = ExportOptions(
-        context_length=64 if name == "parquet-packed" else None, shard_tokens=4000 if name == "llmc" else None
+        context_length=64 if name == "parquet-packed" else None,
+        shard_tokens=4000 if name == "llmc" else None,
+        local_ranks=2 if name == "catid" else None,
     )
     made = []
     for job, out in ((raw, tmp_path / "raw"), (written, tmp_path / "compressed")):
@@ -216,6 +220,32 @@ def test_a_host_without_its_rank_table_does_nothing(harm: str, written: Job, ran
     assert done.outcome == "failed"
     assert str(table) in done.reason
     assert not [*(tmp_path / "t").glob("0*")]
+
+
+def test_a_full_disk_leaves_nothing_half(written: Job, ranks: Path, tmp_path: Path) -> None:
+    """Without space for a frame or a table the host stops, names the place, and resumes when there is some."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("needs root, to mount a small file system")
+    try:
+        job = replace(written, output_dir=str(disk / "t"), holdout_dir=str(disk / "h"))
+        directory = write_job(job, tmp_path, ranks)
+        with supervising(directory) as supervisor:
+            done = supervisor.end()
+        assert done is not None
+        assert (done.outcome, done.quarantined) == ("failed", [])
+        assert f"{disk}/" in done.reason
+        assert "free space" in done.reason
+        assert not [*disk.rglob(".0*.tmp")]
+        subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
+        with supervising(directory) as supervisor:
+            done = supervisor.end()
+        assert done is not None
+        assert done.outcome == "complete"
+        assert findings(job) == set()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_raw_and_compressed_never_mix(raw: Job, written: Job, job: Job, corpus: Path) -> None:
@@ -337,10 +367,17 @@ def test_a_wrong_rank_table_is_named(harm: str, job: Job, tmp_path: Path) -> Non
 def test_other_tokens_under_a_right_hash(job: Job) -> None:
     """A file that agrees with its record in bytes, but not in tokens, is found by its tokens."""
     directory = Path(job.output_dir)
-    record, other = read_shard(directory, "000002"), read_shard(directory, "000003")
-    shutil.copy(directory / "000003.zst", directory / "000002.zst")
-    (directory / "000002.json").write_bytes(sealed_json(replace(record, compressed=other.compressed)))
-    assert findings(job) == {"000002.zst"}
+    shard = open_stored(directory).shards[2]
+    assert shard.codec is not None
+    tokens = np.concatenate([block.tokens for block in shard.blocks()])
+    assert tokens[10] < 255
+    tokens[10] += 1  # text all the same
+    file = FramedFile(shard.payload, shard.codec, None)
+    file.write(tokens)
+    (directory / "000002.json").write_bytes(sealed_json(replace(shard.record, compressed=file.finish())))
+    (error,) = check(job).findings
+    assert error.file == str(shard.payload)
+    assert error.problem.startswith("its tokens have sha256")
 
 
 def test_a_record_that_denies_compression(job: Job) -> None:

@@ -59,7 +59,7 @@ def pairs(stores: Path) -> list[Path]:
 
 
 def test_compressed_directories_of_one_table(corpora: Path, tmp_path: Path) -> None:
-    """Shards coded by one rank table are joined with it, and decode to what the raw ones are; two tables are refused."""
+    """Shards coded by one rank table are joined with it and decode like raw ones; two tables are refused."""
     ranks = tmp_path / "ranks"
     jobs = [compressed_job(corpora / "one", tmp_path / "one", ranks)]
     jobs.append(make_job(corpora / "two", tmp_path / "two", compression=jobs[0].identity.compression))

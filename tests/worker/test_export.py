@@ -308,6 +308,45 @@ def test_packed_parquet(both: tuple[Path, Path], tmp_path: Path) -> None:
         export(both, "parquet-packed", tmp_path / "other", ExportOptions())
 
 
+def test_rows_of_one_length(both: tuple[Path, Path], tmp_path: Path) -> None:
+    """What fills no row is carried from batch to batch and shard to shard: every row is whole, nothing is lost between
+    two documents, and less than a row at the very end."""
+    for length in (7, CONTEXT):
+        done = export(both[:1], "parquet-packed", tmp_path / str(length), ExportOptions(context_length=length))
+        rows = read_parquet(tmp_path / str(length), "train")
+        stream = joined(written(both[0]))
+        assert {len(row) for row in rows} == {length}
+        assert joined(rows) == stream[: len(stream) - len(stream) % length]
+        assert done.left_out == len(stream) % length
+
+
+@pytest.mark.parametrize("rows", [1, 10])
+def test_exactly_so_many_test_rows(rows: int, both: tuple[Path, Path], tmp_path: Path) -> None:
+    """--test-size takes exactly so many rows out of train, the same ones every time; the others stay in order."""
+    options = ExportOptions(context_length=CONTEXT, test_rows=rows, shard_tokens=20 * CONTEXT)
+    for name in ("one", "two"):
+        export(both[:1], "parquet-packed", tmp_path / name, options)
+    stream = joined(written(both[0]))
+    everything = [stream[i : i + CONTEXT] for i in range(0, len(stream) - CONTEXT + 1, CONTEXT)]
+    train, test = (read_parquet(tmp_path / "one", split) for split in ("train", "val"))
+    assert (len(test), len(train)) == (rows, len(everything) - rows)
+    assert sorted(train + test) == sorted(everything)
+    assert train == [row for row in everything if row in train]
+    for path in (tmp_path / "one").rglob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+
+
+def test_test_rows_that_cannot_be_had(both: tuple[Path, Path], tmp_path: Path) -> None:
+    """Of the holdout, of another format, or of all there is, no rows are drawn."""
+    options = ExportOptions(context_length=CONTEXT, test_rows=10)
+    for directories, name in ((both, "parquet-packed"), (both[1:], "parquet-packed"), (both[:1], "parquet")):
+        with pytest.raises(JobError, match="--test-size 10: draws rows of parquet-packed from the train shards"):
+            export(directories, name, tmp_path / "out", options)
+    with pytest.raises(JobError, match=r"--test-size 1000000: there are [0-9]+ rows in all"):
+        export(both[:1], "parquet-packed", tmp_path / "out", ExportOptions(context_length=CONTEXT, test_rows=10**6))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["datatrove", "olmo"])
 def test_payload_costs_nothing_again(name: str, both: tuple[Path, Path], tmp_path: Path) -> None:
     """Formats with our payload share it by hard links."""

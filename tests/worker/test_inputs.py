@@ -18,13 +18,16 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provision.catalog.types import DatasetSpec
+from provision.prepare import list_dataset
+from provision.units import units_of
 from shard.errors import SourceChangedError, SourceError, SourceReadError
 from shard.inputs import Input
-from shard.job import Job, Unit
+from shard.job import Holdout, Job, Unit
 from shard.source.download import Scratch
 from shard.source.lines import Block, Part, blocks
 from shard.source.opened import open_unit
-from shard.source.readers import Taken
+from shard.source.readers import Taken, whole_document
 from shard.source.text import line_texts
 from shard.verify.stores import verify
 from tests.support.batches import documents_of
@@ -38,7 +41,7 @@ from tests.support.inputs import (
     tar_of,
     text_lines,
 )
-from tests.support.jobs import QUICK
+from tests.support.jobs import QUICK, make_job
 from tests.support.text import real_documents
 from tests.support.worker import write_all
 
@@ -178,6 +181,13 @@ def test_broken_json_line(line: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=rf"a\.jsonl: line 1001 \(byte 17000\): .*{message}"):
         write_all(job)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith("000000")]
+
+
+def test_byte_of_a_broken_line_counts_the_mark(tmp_path: Path) -> None:
+    """The byte that is named is that of the file, of which a byte-order mark is a part."""
+    job = planned_job(folder(tmp_path, a__jsonl=b'\xef\xbb\xbf{"text": "a"}\noops\n'), tmp_path / "out")
+    with pytest.raises(SourceError, match=r"line 2 \(byte 17\): not JSON"):
+        read(job)
 
 
 def test_objects_that_span_lines_are_refused(tmp_path: Path) -> None:
@@ -424,6 +434,51 @@ def test_tar_with_something_behind_it(junk: str, tmp_path: Path) -> None:
         read_all(folder(tmp_path, a__tar=data), tmp_path)
 
 
+def test_tar_with_a_header_of_many_megabytes(tmp_path: Path) -> None:
+    """An archive cannot make a rank hold an extended header of any size."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * (17 << 20)}):
+        pass
+    with pytest.raises(SourceReadError, match=r"a\.tar: not a whole tar archive: a header of over"):
+        read_all(folder(tmp_path, a__tar=buffer.getvalue()), tmp_path)
+
+
+def test_large_members_that_are_skipped(tmp_path: Path) -> None:
+    """A member of any size that is no text is passed over."""
+    data = tar_of([("a.txt", b"a"), ("b.bin", bytes(40 << 20)), ("c.txt", b"c")])
+    assert read_all(folder(tmp_path, a__tar=data), tmp_path) == (["a", "c"], {"not_text": 1})
+
+
+def test_window_that_memory_is_not_for(tmp_path: Path) -> None:
+    """A zstd frame that wants a window of a gigabyte is refused, with what to do."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=30, enable_ldm=True)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    data = frame.compress(b'{"text": "a"}\n') + frame.flush()
+    with pytest.raises(SourceReadError, match=r"a\.jsonl\.zst: .*compress it again without --long"):
+        read_all(folder(tmp_path, a__jsonl__zst=data), tmp_path)
+
+
+class Endless:
+    """A file of one line without an end, which takes no memory."""
+
+    def read(self, size: int, /) -> bytes:
+        return _MANY[:size]
+
+    def seek(self, position: int, /) -> None:
+        raise AssertionError("nobody seeks in it")
+
+
+_MANY = b"x" * (64 << 20)
+
+
+def test_line_or_document_without_an_end() -> None:
+    """A line, or a document, of over a gigabyte is refused before all of the memory is gone."""
+    with pytest.raises(SourceError, match="f: the line that begins at byte 0 is longer than 1073741824 bytes"):
+        next(blocks(Endless(), where="f", block_bytes=len(_MANY)))
+    with pytest.raises(SourceError, match="f: a document of over 1073741824 bytes; --document-per-line makes many"):
+        whole_document(lambda size: _MANY, "f")
+
+
 # Arrow
 
 
@@ -449,6 +504,12 @@ def test_arrow_offsets_that_lead_out_of_the_data(tmp_path: Path) -> None:
     data[at + 4 : at + 8] = (1 << 30).to_bytes(4, "little")
     with pytest.raises(SourceReadError, match=r"a\.arrow: after row 0"):
         read_all(folder(tmp_path, a__arrow=bytes(data)), tmp_path)
+
+
+def test_arrow_stream_without_its_end(documents: list[str], tmp_path: Path) -> None:
+    """A stream that ends between two batches, as after a crash of its writer, is cut short, not complete."""
+    with pytest.raises(SourceReadError, match=r"a\.arrow: no Arrow file, and no Arrow stream with its end"):
+        read_all(folder(tmp_path, a__arrow=arrow_stream(documents[:100])[:-8]), tmp_path)
 
 
 def test_folder_that_datasets_saved(documents: list[str], tmp_path: Path) -> None:
@@ -494,6 +555,29 @@ def test_parts_through_fsspec(documents: list[str], memory: fsspec.AbstractFileS
     job = planned_job("memory://parts", tmp_path / "out", unit_bytes=100_000)
     assert len(job.units) > 3
     assert [document for unit in job.units for document in read(job, unit)[0]] == documents
+
+
+# Several datasets
+
+
+def test_several_datasets_in_one_run(documents: list[str], memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    """Datasets of several kinds and places are one run; each unit's record names the dataset its rows come from."""
+    (tmp_path / "web").mkdir()
+    FORMATS["jsonl"][0](tmp_path / "web", documents[:50])
+    FORMATS["files"][0](tmp_path, documents[50:80])
+    memory.pipe("/far/a.jsonl", json_lines(documents[80:100]))
+    named_as = (("web", f"{tmp_path}/web"), ("files", f"{tmp_path}/d"), ("far", "memory://far"))
+    catalog = list_dataset(DatasetSpec(name="several", named=named_as))
+    units = units_of(catalog.files, 1 << 30, catalog.dataset.input, named=True)
+    job = make_job(catalog.dataset, tmp_path / "out", units=units, holdout=Holdout(rate=0))
+    records = write_all(job)
+    paths = [records[unit.ordinal]["train"].source.path for unit in units]
+    assert paths == ["web/a.jsonl", "files/000000.txt", "far/a.jsonl"]
+    assert [records[unit.ordinal]["train"].documents for unit in units] == [50, 30, 20]
+    assert [document for unit in units for document in read(job, unit)[0]] == documents[:100]
+    report = verify([tmp_path / "out" / split for split in ("train", "holdout")])
+    assert (report.coverage.complete, report.findings) == (True, [])
+    assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job
 
 
 # Memory

@@ -16,6 +16,8 @@ from msgspec.structs import replace
 from shard.errors import JobError, VerificationError
 from shard.formats.megatron import read_index
 from shard.frozen import sealed_json
+from shard.host.requests import Release
+from shard.host.share import Share
 from shard.job import Holdout, Job
 from shard.links import alias
 from shard.options import Options
@@ -214,6 +216,16 @@ def test_a_resume_makes_what_is_missing(job: Job, served: Job, tmp_path: Path) -
     }
     log = (directory / "log/rank-0.log").read_text()
     assert "its sidecars are whole now" in log
+
+
+def test_units_that_lack_only_sidecars_stay(job: Job, tmp_path: Path) -> None:
+    """However far behind a host is, it gives no unit away whose tokens it has: another would tokenize it again."""
+    (Path(job.output_dir) / "000003.json").unlink()
+    share = Share(asking(job, "olmo"), tmp_path, directories_of(job), lambda event: None)
+    share.begin()
+    assert len(share.units) == 3  # the first has no document, so it lacks nothing
+    assert share.change(Release(number=1, bytes=1 << 60)) == [3]
+    assert len(share.units) == 2
 
 
 def test_completing_is_done_once(job: Job) -> None:

@@ -136,7 +136,7 @@ def test_a_batch_within_larger_buffers(r50k: Tokenizer) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "character"), [("r50k", "a"), ("cl100k", " "), ("small", "中")])
+@pytest.mark.parametrize(("name", "character"), [("r50k", "a"), ("cl100k", " "), ("small", "中"), ("model", "a")])
 def test_one_huge_document_of_one_character(name: str, character: str, request: pytest.FixtureRequest) -> None:
     """20 MB of one character are encoded in seconds and decode to themselves."""
     tokenizer: Tokenizer = request.getfixturevalue(name)

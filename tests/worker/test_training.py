@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import signal
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -21,6 +23,7 @@ from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.load import load_tokenizer
 from shard.training.alphabet import Alphabet, alphabet_of
+from shard.training.aside import aside
 from shard.training.bpe import as_json, train
 from shard.training.check import check, check_model
 from shard.training.recipe import ROLES, USUAL, Configuration, Kind, Recipe, after, with_ids
@@ -138,11 +141,24 @@ def contents(directory: Path) -> dict[str, bytes]:
 # What text may not do
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_text_does_not_make_special_tokens(kind: Kind) -> None:
-    """However often a text says <s> or <0x0A>, the tokens of that name are not made of it."""
-    texts = ["<s>text</s> <0x0A> <unk> <|new|>" * 50, "words of some text " * 500, EMOJI * 3]
-    recipe = Recipe(kind, USUAL[kind], 310 if kind == "sentencepiece" else 290, ("<|new|>",))
+LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+SPACES = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "pre_tokenizer"), [("bpe", LEVEL), ("sentencepiece", SPACES), *((kind, None) for kind in KINDS)]
+)
+def test_text_does_not_make_special_tokens(kind: Kind, pre_tokenizer: dict[str, Any] | None) -> None:
+    """However often a text says <s> or <0x0A>, the tokens of that name are not made of it, also where a pre-tokenizer
+    leaves them in one piece."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    # Between other letters every time, so that the names are what is frequent.
+    texts = [" ".join(f"{one}{name}{other}" for one in letters for other in letters) for name in ("<s>", "<|new|>")]
+    texts += ["<0x0A> <unk>", letters * 20]
+    configuration = USUAL[kind]
+    if pre_tokenizer is not None:
+        configuration = dataclasses.replace(configuration, normalizer=None, pre_tokenizer=pre_tokenizer)
+    recipe = Recipe(kind, configuration, 310 if kind == "sentencepiece" else 280, ("<|new|>",))
     alphabet = alphabet_of([texts], str) if kind == "sentencepiece" else None
     made = HfReference(as_json(train([texts], recipe, alphabet), recipe), origin="made")
     for text in texts:
@@ -237,7 +253,7 @@ def test_no_sample_outlives_its_training(corpus: Path, tmp_path: Path) -> None:
 def test_what_exists_is_left_alone(corpus: Path, tmp_path: Path) -> None:
     """A training replaces nothing."""
     (tmp_path / "out").mkdir()
-    with pytest.raises(StoreError, match="exists; a training replaces nothing"):
+    with pytest.raises(StoreError, match="exists, and nothing is replaced"):
         train_tokenizer(order(corpus, tmp_path / "out"), {}, str)
 
 
@@ -246,6 +262,28 @@ def test_no_documents(tmp_path: Path) -> None:
     write_corpus(tmp_path / "data", [None, ""])
     with pytest.raises(TokenizerError, match="has no document to train on"):
         train_tokenizer(order(tmp_path / "data", tmp_path / "out"), {}, str)
+
+
+def test_an_interrupt_does_not_wait() -> None:
+    """Ctrl+C ends a training that is within the library, which itself hears no signal."""
+    going_on, begun = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        going_on.wait(60)
+
+    def interrupt() -> None:
+        begun.wait(60)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        aside(work)
+    assert not going_on.is_set()
+    going_on.set()
+    assert aside(lambda: 1) == 1
+    with pytest.raises(TokenizerError, match="as it was"):
+        aside(lambda: (_ for _ in ()).throw(TokenizerError("as it was")))
 
 
 # Alphabets

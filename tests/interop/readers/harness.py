@@ -79,16 +79,24 @@ def main(package: str, read: Read, check: Check | None = None, collect: Read | N
 def _timed(read: Read, request: Request, seconds: float) -> dict[str, Any]:
     """Passes over everything, opened anew for each: the first warms up, the others are timed, one at least."""
     passes: list[float] = []
+    by_cpu: list[float] = []
     counts = set()
     while len(passes) < 2 or sum(passes[1:]) < seconds:
         samples = read(request)
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         tokens = total = 0
         for sample in samples:
             # A tensor has numel; its sum and an array's are made by the same kind of loop over memory.
             tokens += sample.numel() if hasattr(sample, "numel") else sample.size
             total += int(sample.sum())
         passes.append(time.perf_counter() - start)
+        by_cpu.append(time.process_time() - cpu_start)
         counts.add((tokens, total))
     ((tokens, total),) = counts  # every pass gave the same
-    return {"tokens": tokens, "id_sum": total, "passes": passes[1:], "cores": len(os.sched_getaffinity(0))}
+    return {
+        "tokens": tokens,
+        "id_sum": total,
+        "passes": passes[1:],
+        "by_cpu": by_cpu[1:],
+        "cores": len(os.sched_getaffinity(0)),
+    }
