@@ -102,6 +102,11 @@ def dedup(
         _require_new(finals.values())
     if kind == "minhash":
         click.echo(_curve(settings))
+    here, units = len(pair["train"].shards), pair["train"].record.identity.units
+    if here < units:
+        click.echo(
+            f"note: {here:,} of the dataset's {units:,} units are here; copies of what the others hold will stay"
+        )
     many = processes or len(os.sched_getaffinity(0))
     work = work or final.with_name(f"{final.name}_dedup")
     reference = decoder_of(pair["train"].record.tokenizer, tokenizer)
