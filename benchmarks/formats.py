@@ -234,7 +234,7 @@ def table(rows: list[Row], *, by_cpu: bool = False) -> Iterator[str]:
 
 
 def _millions(rate: float | None) -> str:
-    return "not measurable" if rate is None else f"{rate / 1e6:.0f}"
+    return "not measurable" if rate is None else f"{rate / 1e6:.{1 if rate < 10e6 else 0}f}"
 
 
 def main() -> None:

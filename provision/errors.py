@@ -47,6 +47,12 @@ class NotReadyError(ProvisionError):
     exit_code = 2
 
 
+class TooManyDuplicatesError(ProvisionError):
+    """More documents would be removed than was allowed: nothing has been written."""
+
+    exit_code = 2
+
+
 class NotProvenStoppedError(ProvisionError):
     """Hosts that could not be shown to be free of this run's processes."""
 

@@ -196,8 +196,8 @@ def test_nothing_prints(package: str) -> None:
 def test_imports_stand_at_the_top() -> None:
     """No import hides in a function, where it would hide a cycle.
 
-    The exceptions: the hub server and transformers are optional, and 'shard stop' does not wait for what only a rank, a
-    verification, an export, or a question to the Hub needs.
+    The exceptions: the hub server, transformers and deduplication are optional, and 'shard stop' does not wait for what
+    only a rank, a verification, an export, or a question to the Hub needs.
     """
     found = [
         f"{path}: {function.name} imports {module}"
@@ -208,6 +208,9 @@ def test_imports_stand_at_the_top() -> None:
         for module, _, _ in imports(function)
     ]
     assert found == [
+        "provision/cli/dedup.py: dedup imports shard.dedup.run",
+        "provision/cli/dedup.py: dedup imports shard.dedup.run",
+        "provision/cli/dedup.py: dedup imports shard.dedup.run",
         "provision/cli/tools.py: serve imports provision.hubserver",
         "shard/cli.py: rank imports shard.host.rank",
         "shard/cli.py: survey_command imports shard.source.hubcheck",

@@ -4,15 +4,18 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from provision.cli.values import Rate
 from provision.decoder import decoder_of
-from provision.errors import InputError, NotReadyError
-from shard.dedup.run import Deduplication, at_work, deduplicate, open_pair
+from provision.errors import InputError, TooManyDuplicatesError
 from shard.dedup.settings import Kind, Settings
 from shard.records import Split
+
+if TYPE_CHECKING:
+    from shard.dedup.run import Deduplication
 
 _SIMILARITIES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -80,6 +83,9 @@ def dedup(
     Of documents that are alike the first stays, in dataset order, on whichever side it is. What would be removed is
     said before anything is written. After a crash or Ctrl+C the same command goes on with the signatures there.
     """
+    # DuckDB takes a tenth of a second to import, and no other command needs it.
+    from shard.dedup.run import at_work, deduplicate, open_pair
+
     settings = Settings(
         kind=kind,
         ngram=ngram,
@@ -96,6 +102,11 @@ def dedup(
         _require_new(finals.values())
     if kind == "minhash":
         click.echo(_curve(settings))
+    here, units = len(pair["train"].shards), pair["train"].record.identity.units
+    if here < units:
+        click.echo(
+            f"note: {here:,} of the dataset's {units:,} units are here; copies of what the others hold will stay"
+        )
     many = processes or len(os.sched_getaffinity(0))
     work = work or final.with_name(f"{final.name}_dedup")
     reference = decoder_of(pair["train"].record.tokenizer, tokenizer)
@@ -107,7 +118,7 @@ def dedup(
         if dry_run:
             return
         if found.duplicates.share > max_removed:
-            raise NotReadyError(
+            raise TooManyDuplicatesError(
                 f"{found.duplicates.share:.2%} of the documents would go, which is more than --max-removed "
                 f"{max_removed:.2%}; look at some in {work / 'removed'}, then give a higher one"
             )
@@ -134,7 +145,7 @@ def _curve(settings: Settings) -> str:
     return "\n".join(lines)
 
 
-def _estimate(found: Deduplication) -> str:
+def _estimate(found: "Deduplication") -> str:
     """What would be removed."""
     duplicates = found.duplicates
     near = len(duplicates.removed) - duplicates.exact

@@ -1,5 +1,6 @@
 """Documents with equal keys, found by DuckDB, which sorts and groups on disk what does not fit into memory."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,9 +38,10 @@ class KeyStore:
     def __init__(self, directory: Path, bands: int) -> None:
         require_duckdb()
         self._path = directory / "keys.duckdb"
+        self._spilled = directory / "keys.tmp"
         self._remove()  # of an attempt that was killed
         self._bands = bands
-        self._connection = duckdb.connect(str(self._path), config={"temp_directory": str(directory / "keys.tmp")})
+        self._connection = duckdb.connect(str(self._path), config={"temp_directory": str(self._spilled)})
         # Results that need an order ask for it.
         self._connection.execute("SET preserve_insertion_order = false")
         self._connection.execute("CREATE TABLE exact (document BIGINT, low UBIGINT, high UBIGINT)")
@@ -96,6 +98,7 @@ class KeyStore:
     def _remove(self) -> None:
         for path in self._path.parent.glob(f"{self._path.name}*"):
             path.unlink()
+        shutil.rmtree(self._spilled, ignore_errors=True)
 
 
 def _pairs_of_band(band: int) -> str:

@@ -5,8 +5,10 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from shard.errors import ShardError
 from shard.host.processes import die_with_parent
 
 A = TypeVar("A")
@@ -14,7 +16,10 @@ R = TypeVar("R")
 
 
 def in_processes(work: Callable[[A], R], items: Iterable[A], processes: int) -> Iterator[R]:
-    """Results in the order of the items; the first exception ends all. With one process, in this one."""
+    """Results in the order of the items; the first exception ends all. With one process, in this one.
+
+    Raises ShardError when a process is killed.
+    """
     if processes == 1:
         yield from map(work, items)
         return
@@ -23,6 +28,11 @@ def in_processes(work: Callable[[A], R], items: Iterable[A], processes: int) -> 
     )
     try:
         yield from pool.map(work, items)
+    except BrokenProcessPool as error:
+        raise ShardError(
+            "a process was killed, by the kernel where memory ran out; start again with fewer --processes: "
+            "what is finished is kept"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

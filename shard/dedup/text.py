@@ -83,6 +83,7 @@ def token_bytes_of(reference: Reference, vocab_size: int, frame: tuple[int, int]
 
 
 def _normal(text: bytes) -> bytes:
-    data = np.frombuffer(text, dtype=np.uint8)
+    # SentencePiece has one sign for the space and for U+2581, and no text is another for that.
+    data = np.frombuffer(text.replace(b"\xe2\x96\x81", b" "), dtype=np.uint8)
     batch = TextBatch(data=data, offsets=np.array([0, len(data)]), rows=1, dropped={})
     return bytes(words_of(batch).text(0))

@@ -7,7 +7,7 @@
         state = loader.state_dict()         # below 1 KB, the same on every rank
 
 What sample stands where is a pure function of (seed, step): the loader's whole state is the number of the next step.
-Only numpy is needed; `shard.loader.torch` is for those who have torch.
+Numpy does the work, no torch is needed; `shard.loader.torch` is for those who have it.
 """
 
 from shard.loader.batch import Batch, BatchOptions

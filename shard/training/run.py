@@ -13,7 +13,7 @@ from shard.job import Dataset, Unit
 from shard.source.parts import opening
 from shard.training.alphabet import Alphabet, alphabet_of
 from shard.training.aside import aside
-from shard.training.bpe import TRAINER, Model, as_json, normalizer_of, train
+from shard.training.bpe import TRAINER, as_json, normalizer_of, train
 from shard.training.check import Checked, check, check_model
 from shard.training.pieces import as_model, require_expressible
 from shard.training.recipe import BOS, EOS, PAD, UNK, Json, Recipe
@@ -70,25 +70,30 @@ def train_tokenizer(order: Order, locations: dict[str, str], say: Callable[[str]
             if not sample.documents:
                 raise TokenizerError(f"{order.dataset.name}: has no document to train on")
             say(f"training on {sample.documents:,} documents, {sample.text_bytes / 1e6:,.0f} MB…")
-            model, data = aside(lambda: _train(order.recipe, sample))
-            say("training again, to compare…")
-            if aside(lambda: _train(order.recipe, sample))[1] != data:
-                raise TokenizerError("the same text gave two tokenizers; nothing was written. Please report this")
-        checked = _write(unfinished, order, sample, model, data)
+            data = aside(lambda: _train_twice(order.recipe, sample, say))
+        checked = _write(unfinished, order, sample, data)
         make_last(unfinished)
     return Trained(sample.documents, sample.text_bytes, checked, time.monotonic() - started)
 
 
-def _train(recipe: Recipe, sample: Sample) -> tuple[Model, bytes]:
+def _train_twice(recipe: Recipe, sample: Sample, say: Callable[[str], None]) -> bytes:
+    """The tokenizer.json."""
+    data = _train(recipe, sample)
+    say("training again, to compare…")
+    if _train(recipe, sample) != data:
+        raise TokenizerError("the same text gave two tokenizers; nothing was written. Please report this")
+    return data
+
+
+def _train(recipe: Recipe, sample: Sample) -> bytes:
     alphabet: Alphabet | None = None
     if recipe.kind == "sentencepiece":
         normalizer = normalizer_of(recipe)
         alphabet = alphabet_of(sample.texts(), str if normalizer is None else normalizer.normalize_str)
-    model = train(sample.texts(), recipe, alphabet)
-    return model, as_json(model, recipe)
+    return as_json(train(sample.texts(), recipe, alphabet), recipe)
 
 
-def _write(directory: Path, order: Order, sample: Sample, model: Model, data: bytes) -> Checked:
+def _write(directory: Path, order: Order, sample: Sample, data: bytes) -> Checked:
     """Write all files, and check them."""
     specials: Json = {"bos_token": BOS, "eos_token": EOS, "unk_token": UNK, "pad_token": PAD}
     if order.recipe.more_specials:
@@ -101,7 +106,7 @@ def _write(directory: Path, order: Order, sample: Sample, model: Model, data: by
         TRAINING_FILE: sealed_json(_facts(order, sample)),
     }
     if order.with_model:
-        files["tokenizer.model"] = as_model(model.vocab, order.recipe)
+        files["tokenizer.model"] = as_model(json.loads(data)["model"]["vocab"], order.recipe)
     for name, content in files.items():
         (directory / name).write_bytes(content)
     checked = check(directory, data, sample.held_out)

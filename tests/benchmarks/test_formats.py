@@ -74,6 +74,6 @@ def test_table_says_what_is_missing() -> None:
     row = Row("olmo", "`Reader`", "every token", 0.01, 2.01, Rates(2e8, 3e8), Rates(6e6, 7e6))
     lone = Row("native", "`Other`", "every token", 2.02, 2.02, None, None)
     _, _, first, second = table([row, lone])
-    assert first == "| `olmo` | `Reader` | every token | 0.01 beside the shards | 200 | 6 |"
+    assert first == "| `olmo` | `Reader` | every token | 0.01 beside the shards | 200 | 6.0 |"
     assert second == "| `native` | `Other` | every token | 2.02 |  | not installed |"
-    assert list(table([row], by_cpu=True))[-1].endswith("| 300 | 7 |")
+    assert list(table([row], by_cpu=True))[-1].endswith("| 300 | 7.0 |")

@@ -196,7 +196,7 @@ def test_killed_at_every_stage(found: Deduplication, store: Path, tmp_path: Path
     root = tmp_path / "killed"
     root.mkdir()
     command = [sys.executable, "-m", "provision", "dedup", store / "train", store / "holdout", "--to", root / "out"]
-    command += ["--max-removed", "0.9", "--processes", "2"]
+    command += ["--max-removed", "0.9"]
     signatures = root / "out_dedup" / "signatures"
     stages: list[Callable[[], bool]] = [
         lambda: any(signatures.glob("*.json")),
@@ -205,7 +205,10 @@ def test_killed_at_every_stage(found: Deduplication, store: Path, tmp_path: Path
     ]
     first = 0
     for number, reached in enumerate(stages):
-        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        processes = "2" if number == 0 else "1"  # the first in children of its own, which must not go on without it
+        process = subprocess.Popen(
+            [*map(str, command), "--processes", processes], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while not reached() and process.poll() is None:
             os.sched_yield()
         process.kill()
@@ -214,7 +217,7 @@ def test_killed_at_every_stage(found: Deduplication, store: Path, tmp_path: Path
             first = min(path.stat().st_mtime_ns for path in signatures.glob("*.json"))
     shutil.rmtree(root / "out", ignore_errors=True)  # it may have been quicker than its killer
     shutil.rmtree(root / "out_holdout", ignore_errors=True)
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    done = subprocess.run([*map(str, command), "--processes", "1"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert min(path.stat().st_mtime_ns for path in signatures.glob("*.json")) == first
     assert tree_of(root / "out_dedup" / "removed") == tree_of(found.work / "removed")
@@ -233,8 +236,43 @@ def test_command_says_first_and_guards(store: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(cli, [*command, "--kind", "exact", "--max-removed", "1%"])
     assert "more than --max-removed 1.00%" in str(refused.exception)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out_dedup"]
+    for split in ("train", "holdout"):
+        shutil.copytree(store / split, tmp_path / "share" / split)
+        (tmp_path / "share" / split / "000003.json").unlink()
+    share = [str(tmp_path / "share" / split) for split in ("train", "holdout")]
+    partial = CliRunner().invoke(cli, ["dedup", *share, *command[3:], "--kind", "exact", "--dry-run"])
+    assert "note: 3 of the dataset's 4 units are here" in partial.output
     taken = CliRunner().invoke(cli, [*command[:-3], str(store), "--processes", "1"])
     assert "exists, and nothing is replaced" in str(taken.exception)
+
+
+def test_signatures_of_others_are_made_anew(found: Deduplication, copies: Planted, tmp_path: Path) -> None:
+    """Files of another payload, of other settings, or cut short are no commits for these."""
+    write_corpus(tmp_path / "corpus", copies.documents[:60], files=4)
+    write_all(make_job(tmp_path / "corpus", tmp_path / "store", holdout=Holdout(rate=0.05)))
+    fresh = tree_of(found_in(tmp_path / "store", tmp_path / "fresh").work)
+    signatures = tmp_path / "used" / "signatures"
+    shutil.copytree(found.work / "signatures", signatures)
+    assert tree_of(found_in(tmp_path / "store", tmp_path / "used").work) == fresh
+    found_in(tmp_path / "store", tmp_path / "used", settings=replace(SETTINGS, seed=1))
+    assert tree_of(tmp_path / "used") != fresh
+    for _ in range(2):  # first all are made again, of the old seed, then only the one that is cut short
+        (signatures / "000001.train.sig").write_bytes(b"cut short")
+        assert tree_of(found_in(tmp_path / "store", tmp_path / "used").work) == fresh
+
+
+def test_nothing_to_remove(tmp_path: Path) -> None:
+    """Directories without duplicates, one of them without any document, are written as they are."""
+    write_corpus(tmp_path / "corpus", ["one", "two", "three words here"], files=2)
+    write_all(make_job(tmp_path / "corpus", tmp_path / "store", holdout=Holdout(rate=0.0)))
+    found = found_in(tmp_path / "store", tmp_path / "work")
+    assert (len(found.duplicates.removed), found.duplicates.documents, found.duplicates.share) == (0, 3, 0.0)
+    finals = written(found, tmp_path)
+    for suffix in (".bin", ".idx"):
+        before, after = (tree_of(directory) for directory in (tmp_path / "store" / "train", finals["train"]))
+        assert {n: d for n, d in before.items() if n.endswith(suffix)} == {
+            n: d for n, d in after.items() if n.endswith(suffix)
+        }
 
 
 def test_compressed_stays_compressed(copies: Planted, tmp_path: Path) -> None:
