@@ -86,6 +86,6 @@ def _decoded(directories: tuple[Path, ...], tokenizer: str | None) -> Iterator[D
     stores = [open_stored(directory) for directory in directories]
     references = [decoder_of(stored.record.tokenizer, tokenizer) for stored in stores]
     for name in sorted({reference.name for reference in references if not comes_back(reference)}):
-        click.echo(f"{name} does not give back every text as it was: normalisation stays", err=True)
+        click.echo(f"{name} does not give back every text to the last character: what it normalises stays so", err=True)
     pairs = zip(stores, references, strict=True)
     return chain.from_iterable(of_shards(stored, reference) for stored, reference in pairs)
