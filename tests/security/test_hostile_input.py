@@ -130,7 +130,10 @@ def test_hosts_that_are_refused(ground: Ground) -> None:
 def test_options_that_are_refused(ground: Ground, hub_directory: Path) -> None:
     """Every option of cases/options.txt is refused with exit 2 and its text, and nothing is executed or written."""
     (ground.work / "hosts.txt").write_text("localhost 1\n")
-    calls = [["script", "--dataset=team/text", *SOUND, case.filled(ground.canary)] for case in OPTIONS]
+    given = [case.filled(ground.canary) for case in OPTIONS]
+    # Where the case is no dataset itself: two would be two datasets.
+    sound = [[] if option.startswith("--dataset=") else ["--dataset=team/text"] for option in given]
+    calls = [["script", *dataset, *SOUND, option] for dataset, option in zip(sound, given, strict=True)]
     with running_hub(hub_directory) as hub:
         outcomes = ground.outcomes(calls, HF_ENDPOINT=hub.endpoint)
     check(OPTIONS, outcomes, ground)
