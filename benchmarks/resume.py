@@ -30,7 +30,7 @@ from provision.catalog.types import DatasetSpec
 from provision.prepare import list_dataset
 from provision.units import units_of
 from shard.formats.megatron import index_bytes
-from shard.frozen import canonical_json
+from shard.frozen import sealed_json
 from shard.job import FORMAT_VERSION, Holdout, Job, Unit
 from shard.records import SPLITS, ShardRecord, Split, UnitSource
 from shard.store import open_store
@@ -176,7 +176,7 @@ def _write_shard(job: Job, directory: Path, unit: Unit, split: Split) -> None:
         rank=unit.ordinal % 2,
         seconds=1.5,
     )
-    (directory / f"{unit.stem}.json").write_bytes(canonical_json(record))
+    (directory / f"{unit.stem}.json").write_bytes(sealed_json(record))
 
 
 def report(found: dict[int, list[Measured]], console: Console) -> dict[str, Any]:
