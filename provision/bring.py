@@ -14,7 +14,7 @@ from provision.gather import Gathered
 from provision.plan import HostPlan, Plan, job_of
 from provision.rundir import RunDirectory
 from shard.compression import RANKS_FILE
-from shard.disk import fsync_directory, write_atomic
+from shard.disk import file_sha256, fsync_directory, write_atomic
 from shard.errors import DiskFullError, JobError, ShardError
 from shard.frozen import sealed_json, unsealed
 from shard.host.commits import Commit
@@ -182,7 +182,9 @@ def _is_here(directory: Path, commit: Commit, plan: Plan, *, hashed: bool) -> bo
     try:
         if not _agree(read_shard(directory, base.name), commit, plan):
             return False
-        return not hashed or all(_sha256(Path(f"{base}{suffix}")) == said for suffix, said in _files(commit).items())
+        return not hashed or all(
+            file_sha256(Path(f"{base}{suffix}")) == said for suffix, said in _files(commit).items()
+        )
     except (JobError, OSError):
         return False
 
@@ -203,8 +205,3 @@ def _files(commit: Commit) -> dict[str, str]:
     compressed = commit.holdout_compressed_sha256
     payload = {".zst": compressed} if compressed else {".bin": commit.holdout_payload_sha256}
     return {**payload, ".idx": commit.holdout_index_sha256, **sidecars}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,13 +13,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from shard.compression import RANKS_FILE
-from shard.disk import write_atomic
+from shard.disk import file_sha256, write_atomic
 from shard.errors import JobError, VerificationError
 from shard.frozen import canonical_json, sealed_json
 from shard.identity import Identity, unlike
 from shard.links import link_or_copy
 from shard.records import DIRECTORY_FILE, SPLITS, DirectoryRecord, SourceFacts, Split
-from shard.sidecars import Subject, make_sidecars
+from shard.sidecars import make_sidecars, subject_of
 from shard.stored import Stored, StoredShard, open_stored
 from shard.whole import appearing, make_last
 
@@ -145,7 +145,7 @@ def _take(shard: StoredShard, place: Path, first: int, name: str, common: Direct
     """Put a shard in its place. Returns the bytes that were copied; raises VerificationError when it is damaged."""
     shard.check()
     index = shard.payload.with_suffix(".idx")
-    if hashlib.sha256(index.read_bytes()).hexdigest() != shard.record.index_sha256:
+    if file_sha256(index) != shard.record.index_sha256:
         raise VerificationError(f"{index}: these are not the bytes that its record describes")
     record = replace(
         shard.record,
@@ -159,16 +159,7 @@ def _take(shard: StoredShard, place: Path, first: int, name: str, common: Direct
         if not link_or_copy(file, place / f"{stem}{file.suffix}"):
             copied += file.stat().st_size
     if record.sidecars:  # anew: some say which unit they are of
-        subject = Subject(
-            directory=place,
-            stem=stem,
-            tokenizer=common.tokenizer.name,
-            dtype=common.dtype,
-            source=record.source.path,
-            tokens=record.tokens,
-            payload_sha256=record.payload_sha256,
-            lengths=shard.lengths(),
-        )
+        subject = subject_of(place, stem, record, common.tokenizer.name, common.dtype, shard.lengths())
         made = make_sidecars(subject, record.sidecars)
         record = replace(record, sidecars=made.sha256)
         copied += len(made.copied) * record.payload_bytes

@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what they hold."""
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -49,6 +50,12 @@ def fsync_directory(directory: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex, of a whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_full(error: OSError) -> bool:

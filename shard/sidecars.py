@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.disk import disk_full_named, fsync_directory, write_atomic
+from shard.disk import disk_full_named, file_sha256, fsync_directory, write_atomic
 from shard.errors import VerificationError
 from shard.formats.datatrove import ends_bytes, metadata_bytes
 from shard.formats.megatron import read_index
@@ -38,6 +38,22 @@ class Subject:
     payload_sha256: str
     lengths: NDArray[np.int32]
     """[documents] in tokens, end-of-document id included."""
+
+
+def subject_of(
+    directory: Path, stem: str, record: ShardRecord, tokenizer: str, dtype: str, lengths: NDArray[np.int32]
+) -> Subject:
+    """A shard that has its record."""
+    return Subject(
+        directory=directory,
+        stem=stem,
+        tokenizer=tokenizer,
+        dtype=dtype,
+        source=record.source.path,
+        tokens=record.tokens,
+        payload_sha256=record.payload_sha256,
+        lengths=lengths,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +139,10 @@ def complete_unit(job: Job, directories: Directories, unit: Unit) -> Completed |
 
 def _subject(job: Job, directory: Path, stem: str, record: ShardRecord) -> Subject:
     path = directory / f"{stem}.idx"
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(path)
     if digest != record.index_sha256:
         raise VerificationError(
             f"{path}: sha256 {digest}, its record says {record.index_sha256}: no sidecar is made from it; remove "
             f"{stem}.json and launch again to have the unit done again"
         )
-    return Subject(
-        directory=directory,
-        stem=stem,
-        tokenizer=job.tokenizer.name,
-        dtype=job.tokenizer.dtype,
-        source=record.source.path,
-        tokens=record.tokens,
-        payload_sha256=record.payload_sha256,
-        lengths=read_index(path).lengths,
-    )
+    return subject_of(directory, stem, record, job.tokenizer.name, job.tokenizer.dtype, read_index(path).lengths)

@@ -34,7 +34,7 @@ SHARED = {
     # Pure proof over reports.
     "shard.verify.coverage": {"report_of"},
     # Small helpers without state.
-    "shard.disk": {"fsync_directory", "write_atomic"},
+    "shard.disk": {"file_sha256", "fsync_directory", "write_atomic"},
     "shard.links": {"alias"},
     "shard.host.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
     # The catalog looks into the first file with the very code that will read all of them.
@@ -73,7 +73,7 @@ SHARED = {
 DOORS = {
     "anyio": {"provision/hubserver/"},
     "awkward": {"shard/tokenizer/fast.py"},
-    "cityhash": {"shard/export/catid.py", "shard/imports/catid.py"},
+    "cityhash": {"shard/formats/catid.py"},
     "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
     "cryptography": {"provision/ssh/connect.py"},
     "duckdb": {"shard/dedup/pairs.py"},

@@ -12,15 +12,15 @@ import numpy as np
 from msgspec.structs import asdict, replace
 from numpy.typing import NDArray
 
+from shard.alone import job_alone
 from shard.compression import RANKS_FILE
 from shard.dedup.processes import in_processes
 from shard.errors import JobError
 from shard.formats.payload import Payload
 from shard.frozen import canonical_json
 from shard.inputs import BY_SUFFIX
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit
+from shard.job import Dataset, Holdout, Job, TokenizerSpec, Unit
 from shard.links import link_or_copy
-from shard.options import Options
 from shard.rankfile import read_codec
 from shard.records import ShardRecord, Split
 from shard.store import Directories, open_store
@@ -89,29 +89,17 @@ def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: obj
         first_unit=0,
         base=None,
     )
-    return Job(
-        version=FORMAT_VERSION,
-        run_id=f"dedup-{identity.fingerprint[:10]}",
-        host="localhost",
-        first_rank=0,
-        ranks=1,
-        world_size=1,
-        output_dir=str(places["train"]),
-        holdout_dir=str(places["holdout"]),
-        dataset=Dataset(
-            kind="files",
-            name=source.dataset,
-            root=str(train.directory.absolute()),
-            revision=source.revision,
-            text_column=source.text_column,
-            input=record.identity.input or BY_SUFFIX,
-        ),
-        tokenizer=msgspec.convert(asdict(facts), TokenizerSpec),
-        holdout=Holdout(rate=record.holdout.rate, seed=record.holdout.seed),
-        identity=identity,
-        options=Options(),
-        units=(),
+    dataset = Dataset(
+        kind="files",
+        name=source.dataset,
+        root=str(train.directory.absolute()),
+        revision=source.revision,
+        text_column=source.text_column,
+        input=record.identity.input or BY_SUFFIX,
     )
+    tokenizer = msgspec.convert(asdict(facts), TokenizerSpec)
+    holdout = Holdout(rate=record.holdout.rate, seed=record.holdout.seed)
+    return job_alone("dedup", places, dataset, tokenizer, holdout, identity)
 
 
 def _write_unit(job: Job, directories: Directories, appended: bool, unit: Lessened) -> dict[Split, ShardRecord]:

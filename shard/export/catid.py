@@ -5,41 +5,28 @@ ones, …), compressed as one zstd frame. The hashes are XORs of CityHash64 over
 start of either footer. Source: the format as read by DataLoader and DataVerifier, https://github.com/catid/dataloader.
 """
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
 from shard.errors import JobError
 from shard.export.options import ExportOptions, require_no_context_length, short_name
 from shard.export.samples import documents
+from shard.formats.catid import DATA_HEAD, INDEX_HEAD, RECORD, VERSION, footer, hash_of, require_cityhash
 from shard.stored import Stored
 
-try:
-    import cityhash
-    import zstandard
-except ImportError as missing:
-    _missing: str | None = missing.name
-else:
-    _missing = None
-
-_VERSION = 14
 _LEVEL = 1
 _MOST_BYTES = 0x7FFFFFFF - 1_000_000
 _USUAL_RANKS = 8
-_RECORD = struct.Struct("<II")
-_DATA_HEAD = struct.Struct("<BB")
-_INDEX_HEAD = struct.Struct("<IBB")
-_HASH = struct.Struct("<Q")
 
 
 def write(stored: Stored, out: Path, options: ExportOptions) -> int:
-    if _missing is not None:
-        raise JobError(f"{_missing} is missing, which catid's format needs: pip install 'shardfleet[catid]'")
+    require_cityhash()
     require_no_context_length(options, "catid", "DataLoader packs documents into rows")
     least_spans = _least_spans(stored, options.local_ranks or _USUAL_RANKS)
     directory = out / short_name(stored.record.split)
@@ -55,7 +42,7 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
             left -= _write_pair(data_file, index_file, spans, left, most_tokens, least_spans, token_bytes)
         names.append((data, index))
     facts = {
-        "version": _VERSION,
+        "version": VERSION,
         "token_bytes": token_bytes,
         "total_tokens": stored.tokens - (0 if stored.record.tokenizer.eod_id is None else stored.documents),
         "data_files": [data for data, _ in names],
@@ -112,16 +99,14 @@ def _write_pair(
         if position >= _MOST_BYTES or (enough and held_tokens >= most_tokens):
             break
         tokens, frame = next(spans)
-        record = _RECORD.pack(position, tokens)
+        record = RECORD.pack(position, tokens)
         data.write(frame)
         index.write(record)
-        data_hash ^= cityhash.CityHash64(frame)
-        index_hash ^= cityhash.CityHash64(record)
+        data_hash ^= hash_of(frame)
+        index_hash ^= hash_of(record)
         position += len(frame)
         held_tokens += tokens
         count += 1
-    head = _DATA_HEAD.pack(_VERSION, token_bytes)
-    data.write(head + _HASH.pack(data_hash ^ cityhash.CityHash64(head)))
-    head = _INDEX_HEAD.pack(position, _VERSION, token_bytes)
-    index.write(head + _HASH.pack(index_hash ^ cityhash.CityHash64(head)))
+    data.write(footer(DATA_HEAD.pack(VERSION, token_bytes), data_hash))
+    index.write(footer(INDEX_HEAD.pack(position, VERSION, token_bytes), index_hash))
     return count

@@ -1,6 +1,5 @@
 """Export: directories of shards → one directory in a trainer's format, which appears whole or not at all."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from shard.disk import file_sha256
 from shard.errors import JobError, ShardError
 from shard.export import catid, datatrove, litdata, llmc, mds, megatron, nanogpt, olmo, parquet
 from shard.export.options import ExportOptions
@@ -153,16 +153,11 @@ def _facts(
         "files": {}
         if root is None
         else {
-            path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
             for path in sorted(root.rglob("*"))
             if path.is_file()
         },
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sizes(root: Path) -> tuple[int, int]:

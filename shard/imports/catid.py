@@ -14,30 +14,19 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
 from shard.batch import TokenBatch
-from shard.errors import JobError, SourceError
+from shard.errors import SourceError
+from shard.formats.catid import DATA_HEAD, HASH, INDEX_HEAD, RECORD, VERSION, footer, hash_of, require_cityhash
 from shard.formats.payload import payload_of
 from shard.frozen import stays_below
 from shard.imports.blocks import BLOCK_TOKENS, LONGEST_TOKENS, Documents
 from shard.imports.options import ImportOptions
 from shard.imports.sources import Source, listed, split_of
 
-try:
-    import cityhash
-    import zstandard
-except ImportError as missing:
-    _missing: str | None = missing.name
-else:
-    _missing = None
-
-_VERSION = 14
-_RECORD = 8
-_HASH = 8
-_DATA_HEAD, _INDEX_HEAD = 2, 6
-"""Bytes of a footer before its hash: (end of spans, uint32,) version, bytes per token."""
-_DATA_FOOTER, _INDEX_FOOTER = _DATA_HEAD + _HASH, _INDEX_HEAD + _HASH
+_DATA_FOOTER, _INDEX_FOOTER = DATA_HEAD.size + HASH.size, INDEX_HEAD.size + HASH.size
 
 
 class _Facts(msgspec.Struct):
@@ -49,8 +38,7 @@ class _Facts(msgspec.Struct):
 
 
 def find(path: Path) -> list[Source]:
-    if _missing is not None:
-        raise JobError(f"{_missing} is missing, which catid's format needs: pip install 'shardfleet[catid]'")
+    require_cityhash()
     found = []
     for name, file, _ in listed(path, "index.yaml"):
         facts = _read_facts(file)
@@ -66,10 +54,10 @@ def _read_facts(path: Path) -> _Facts:
         facts = msgspec.yaml.decode(path.read_bytes(), type=_Facts)
     except (msgspec.MsgspecError, OSError) as error:
         raise SourceError(f"{path}: cannot be read: {error}") from error
-    if facts.version != _VERSION or len(facts.data_files) != len(facts.index_files):
+    if facts.version != VERSION or len(facts.data_files) != len(facts.index_files):
         raise SourceError(
             f"{path}: version {facts.version}, {len(facts.data_files)} data and {len(facts.index_files)} index files; "
-            f"version {_VERSION} with as many of each is what is read"
+            f"version {VERSION} with as many of each is what is read"
         )
     for file in (*facts.data_files, *facts.index_files):
         if not stays_below(file):
@@ -94,30 +82,30 @@ def _batches(source: Source) -> Iterator[TokenBatch]:
     with source.payload.open("rb") as file:
         for number, count in enumerate(counts):
             frame = file.read(starts[number + 1] - starts[number])
-            hashed ^= cityhash.CityHash64(frame)
+            hashed ^= hash_of(frame)
             held.append(_span(decompressor, frame, count, token_bytes, f"{source.payload}: span {number}"))
             tokens += count
             if tokens >= BLOCK_TOKENS:
                 yield _batch(held)
                 held, tokens = [], 0
-        footer = file.read()
+        end = file.read()
     if held:
         yield _batch(held)
-    _check_footer(footer, hashed, _DATA_HEAD, source.payload)
+    _check_footer(end, hashed, DATA_HEAD.size, source.payload)
 
 
 def _read_index(path: Path, payload: Path) -> tuple[int, list[int], list[int]]:
     """(bytes per token, where every span begins and the last ends [spans + 1], tokens of every span [spans])."""
     data = path.read_bytes()
-    spans, rest = divmod(len(data) - _INDEX_FOOTER, _RECORD)
+    spans, rest = divmod(len(data) - _INDEX_FOOTER, RECORD.size)
     if spans < 0 or rest:
-        raise SourceError(f"{path}: {len(data)} bytes are no records of {_RECORD} and a footer of {_INDEX_FOOTER}")
-    records, footer = data[: spans * _RECORD], data[spans * _RECORD :]
-    pieces = (records[first : first + _RECORD] for first in range(0, len(records), _RECORD))
-    _check_footer(footer, reduce(xor, map(cityhash.CityHash64, pieces), 0), _INDEX_HEAD, path)
+        raise SourceError(f"{path}: {len(data)} bytes are no records of {RECORD.size} and a footer of {_INDEX_FOOTER}")
+    records, end_of_file = data[: spans * RECORD.size], data[spans * RECORD.size :]
+    pieces = (records[first : first + RECORD.size] for first in range(0, len(records), RECORD.size))
+    _check_footer(end_of_file, reduce(xor, map(hash_of, pieces), 0), INDEX_HEAD.size, path)
     # [spans, 2] uint32
     table = np.frombuffer(records, dtype="<u4").reshape(-1, 2)
-    end, token_bytes = int.from_bytes(footer[:4], "little"), footer[5]
+    end, token_bytes = int.from_bytes(end_of_file[:4], "little"), end_of_file[5]
     starts = [*table[:, 0].tolist(), end]
     size = payload.stat().st_size
     if size != end + _DATA_FOOTER:
@@ -129,11 +117,11 @@ def _read_index(path: Path, payload: Path) -> tuple[int, list[int], list[int]]:
     return token_bytes, starts, table[:, 1].tolist()
 
 
-def _check_footer(footer: bytes, hashed: int, head: int, path: Path) -> None:
+def _check_footer(found: bytes, hashed: int, head: int, path: Path) -> None:
     """Raise SourceError unless a footer, whose first `head` bytes are hashed, too, fits what stands before it."""
-    version = footer[head - 2] if len(footer) == head + _HASH else None
-    if version != _VERSION or int.from_bytes(footer[head:], "little") != hashed ^ cityhash.CityHash64(footer[:head]):
-        raise SourceError(f"{path}: its footer is not of version {_VERSION}, or has not the hash of these bytes")
+    version = found[head - 2] if len(found) == head + HASH.size else None
+    if version != VERSION or found != footer(found[:head], hashed):
+        raise SourceError(f"{path}: its footer is not of version {VERSION}, or has not the hash of these bytes")
 
 
 def _span(decompressor: Any, frame: bytes, count: int, token_bytes: int, where: str) -> NDArray[np.uint32]:

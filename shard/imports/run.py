@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from shard.alone import job_alone
 from shard.errors import SourceError
 from shard.formats.payload import Payload
 from shard.imports import catid, datatrove, llmc, megatron, nanogpt, parquet
 from shard.imports.blocks import Documents, checked
 from shard.imports.options import ImportOptions
 from shard.imports.sources import Source, in_order
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
-from shard.options import Options
+from shard.job import Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
 from shard.records import SPLITS, ShardRecord, Split, UnitSource
 from shard.store import Directories, open_store
 from shard.verify.tokens import never_text
@@ -101,22 +101,8 @@ def _job(
     root = str(path.absolute())
     dataset = Dataset(kind="files", name=str(path), root=root, revision="", text_column="")
     identity = identity_of(dataset, tokenizer, holdout, units)
-    return Job(
-        version=FORMAT_VERSION,
-        run_id=f"import-{identity.fingerprint[:10]}",
-        host="localhost",
-        first_rank=0,
-        ranks=1,
-        world_size=1,
-        output_dir=str(directories["train"]),
-        holdout_dir=str(directories["holdout"]),
-        dataset=msgspec.structs.replace(dataset, revision=identity.units_sha256),
-        tokenizer=tokenizer,
-        holdout=holdout,
-        identity=identity,
-        options=Options(),
-        units=units,
-    )
+    pinned = msgspec.structs.replace(dataset, revision=identity.units_sha256)
+    return job_alone("import", directories, pinned, tokenizer, holdout, identity, units)
 
 
 def _write(

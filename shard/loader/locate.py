@@ -35,35 +35,13 @@ def located(dataset: TokenDataset, sample: int, row: int) -> Iterator[Located]:
     for slot, start, count in dataset.runs(sample):
         token = start
         while token < start + count:
-            piece = _piece_at(dataset, token, start + count)
-            first = slot + token - start
-            length = piece.tokens[1] - piece.tokens[0]
-            yield Located(
-                row=row,
-                slots=(first, first + length),
-                directory=dataset.path,
-                shard=piece.shard,
-                document=piece.document,
-                number=piece.number,
-                tokens=piece.tokens,
-                source=piece.source,
-                source_rows=piece.source_rows,
-            )
-            token += length
+            piece = _located_at(dataset, token, start + count, row, slot + token - start)
+            yield piece
+            token += piece.slots[1] - piece.slots[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    shard: str
-    document: int
-    number: int
-    tokens: tuple[int, int]
-    source: str
-    source_rows: tuple[int, int]
-
-
-def _piece_at(dataset: TokenDataset, token: int, stop: int) -> _Piece:
-    """The document that holds a token of the directory, as far as `stop`."""
+def _located_at(dataset: TokenDataset, token: int, stop: int, row: int, slot: int) -> Located:
+    """The document that holds a token of the directory, as far as `stop`, from a slot of the row on."""
     reader = dataset.reader
     place = reader.place_of(token)
     shard = reader.shards[place.shard]
@@ -73,7 +51,10 @@ def _piece_at(dataset: TokenDataset, token: int, stop: int) -> _Piece:
         begin, end = index.start_of(document), index.start_of(document + 1)
     last = min(end, place.token + stop - token)
     source = shard.record.source
-    return _Piece(
+    return Located(
+        row=row,
+        slots=(slot, slot + last - place.token),
+        directory=dataset.path,
         shard=shard.stem,
         document=document,
         number=int(reader.document_starts[place.shard]) + document,

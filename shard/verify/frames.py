@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from shard.disk import file_sha256
 from shard.formats.frames import Codec
 from shard.framereader import FrameReader
 from shard.records import Compressed, ShardRecord
@@ -19,8 +20,7 @@ def check_frames(
     size = path.stat().st_size
     if size != compressed.bytes:
         return [f"{size} bytes; {named} says {compressed.bytes}"]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(path)
     if digest != compressed.sha256:
         return [f"sha256 {digest}; {named} says {compressed.sha256}"]
     return [] if codec is None else _check_tokens(path, record, codec, tokens, named)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shard.disk import file_sha256
 from shard.errors import VerificationError
 from shard.formats.frames import Codec
 from shard.formats.megatron import Index, read_index
@@ -52,7 +53,7 @@ def check_shard(
             # Another name of the payload, which has been read.
             if suffix in ALIASES and path.samefile(payload_path):
                 continue
-            digest = _sha256(path)
+            digest = file_sha256(path)
         except OSError as error:
             problems.append((path, _said(error, path)))
         else:
@@ -61,15 +62,10 @@ def check_shard(
     return problems
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_index(
     path: Path, record: ShardRecord, common: DirectoryRecord, named: str
 ) -> tuple[Index | None, list[str]]:
-    digest = _sha256(path)
+    digest = file_sha256(path)
     index = read_index(path)
     problems: list[str] = []
     if digest != record.index_sha256:

@@ -4,22 +4,24 @@ import re
 import subprocess
 from pathlib import Path
 
-from shard.job import Holdout
+from shard.job import Holdout, Job
 from tests.loader.torch_python import ROOT, environment, torch_python
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
 from tests.support.worker import write_all
 
 
+def written(directory: Path, documents: list[str]) -> Job:
+    """The job that has written these as byte tokens, all for train."""
+    corpus = write_corpus(directory / "corpus", documents, files=2)
+    job = make_job(corpus, directory, tokenizer=BYTES_SPEC, holdout=Holdout(rate=0.0))
+    write_all(job, directory)
+    return job
+
+
 def test_killed_and_resumed_on_another_world_size(tmp_path: Path, documents: list[str]) -> None:
     """Two processes killed by SIGKILL and gone on with by one have the losses of two that were not, within 1e-4."""
     python = torch_python()
-    job = make_job(
-        write_corpus(tmp_path / "corpus", documents[:100], files=2),
-        tmp_path,
-        tokenizer=BYTES_SPEC,
-        holdout=Holdout(rate=0.0),
-    )
-    write_all(job, tmp_path)
+    job = written(tmp_path, documents[:100])
     done = subprocess.run(
         [ROOT / "examples/resume_demo.sh", job.output_dir],
         capture_output=True,
@@ -38,13 +40,7 @@ def test_killed_and_resumed_on_another_world_size(tmp_path: Path, documents: lis
 def test_nanogpt_reads_the_directory(tmp_path: Path, documents: list[str]) -> None:
     """Its get_batch gives crops of the payloads, the labels one token on."""
     python = torch_python()
-    job = make_job(
-        write_corpus(tmp_path / "corpus", documents[:20], files=2),
-        tmp_path,
-        tokenizer=BYTES_SPEC,
-        holdout=Holdout(rate=0.0),
-    )
-    write_all(job, tmp_path)
+    job = written(tmp_path, documents[:20])
     program = (
         "import sys; from get_batch import Shards\n"
         "x, y = Shards(sys.argv[1], 16).get_batch(50)\n"

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -51,25 +51,22 @@ def rank_spec(encoding: str = "r50k_base") -> TokenizerSpec:
 
 def json_spec(path: Path) -> TokenizerSpec:
     """The spec of a `tokenizer.json`."""
-    data = path.read_bytes()
-    reference = HfReference(data, origin=str(path))
-    return TokenizerSpec(
-        name=path.stem,
-        kind="hf",
-        vocab_size=reference.vocab_size,
-        eod_id=reference.eod_id(),
-        sha256=hashlib.sha256(data).hexdigest(),
-        file=path.name,
-    )
+    return _file_spec(path, "hf", HfReference)
 
 
 def model_spec(path: Path) -> TokenizerSpec:
     """The spec of a SentencePiece `.model`."""
+    return _file_spec(path, "sentencepiece", SentencePieceReference)
+
+
+def _file_spec(
+    path: Path, kind: Literal["hf", "sentencepiece"], load: type[HfReference | SentencePieceReference]
+) -> TokenizerSpec:
     data = path.read_bytes()
-    reference = SentencePieceReference(data, origin=str(path))
+    reference = load(data, origin=str(path))
     return TokenizerSpec(
         name=path.stem,
-        kind="sentencepiece",
+        kind=kind,
         vocab_size=reference.vocab_size,
         eod_id=reference.eod_id(),
         sha256=hashlib.sha256(data).hexdigest(),

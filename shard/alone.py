@@ -1,0 +1,37 @@
+"""A job that no launcher planned: one process on this machine writes directories of shards by it."""
+
+from collections.abc import Sequence
+
+from shard.dataset import Dataset
+from shard.identity import Identity
+from shard.job import FORMAT_VERSION, Holdout, Job, TokenizerSpec, Unit
+from shard.options import Options
+from shard.store import Directories
+
+
+def job_alone(
+    verb: str,
+    directories: Directories,
+    dataset: Dataset,
+    tokenizer: TokenizerSpec,
+    holdout: Holdout,
+    identity: Identity,
+    units: Sequence[Unit] = (),
+) -> Job:
+    """The job of a command, `verb`, that writes these directories by itself. Raises JobError."""
+    return Job(
+        version=FORMAT_VERSION,
+        run_id=f"{verb}-{identity.fingerprint[:10]}",
+        host="localhost",
+        first_rank=0,
+        ranks=1,
+        world_size=1,
+        output_dir=str(directories["train"]),
+        holdout_dir=str(directories["holdout"]),
+        dataset=dataset,
+        tokenizer=tokenizer,
+        holdout=holdout,
+        identity=identity,
+        options=Options(),
+        units=tuple(units),
+    )
