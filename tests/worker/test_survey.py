@@ -26,7 +26,7 @@ def bearer(*argv: str, open_file: Path | None = None) -> Iterator[None]:
     environment = {**os.environ, "SHARDFLEET_JOB": RUN, "SHARDFLEET_HOST": "alpha"}
     file = os.open(open_file, os.O_RDWR | os.O_CREAT) if open_file else None
     with subprocess.Popen(
-        argv or ["sh", "-c", "echo up; exec sleep 600"],
+        argv or ["sh", "-c", "echo up; read line"],  # no exec, in the middle of which it has no environment
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
