@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.pairs import Pairs
+from shard.dedup.groups import Pairs
 
 _COMPARED = 1 << 16
 """Pairs whose signatures are held at a time, 512 bytes each."""

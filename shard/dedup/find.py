@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shard.dedup.clusters import alike, smallest_of
+from shard.dedup.groups import Pairs
 from shard.dedup.minhash import band_keys, has_signature
-from shard.dedup.pairs import KeyStore, Pairs
+from shard.dedup.pairs import KeyStore
 from shard.dedup.settings import Settings
 from shard.dedup.unitfile import UnitFile, numbered
 
