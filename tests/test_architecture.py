@@ -56,7 +56,8 @@ SHARED = {
     "shard.imports.options": {"ImportOptions"},
     "shard.imports.run": {"IMPORTS", "import_tokens"},
     "shard.dedup.run": {"Deduplication", "at_work", "deduplicate", "open_pair"},
-    "shard.dedup.settings": {"Kind", "Settings"},
+    "shard.dedup.header": {"HEADER_BYTES", "signatures_size"},
+    "shard.dedup.settings": {"Kind", "Scheme", "Scope", "Settings"},
     "shard.loader.bench": {"PACKINGS", "SHUFFLES", "LoaderFigures", "measure_loader"},
     "shard.stored": {"Stored", "open_stored"},
     "shard.summary": {"Document", "document_at", "lengths_of"},
@@ -106,7 +107,7 @@ DOORS = {
     "torch": {"shard/loader/torch.py"},
     "transformers": {"shard/training/check.py"},
     "uvicorn": {"provision/hubserver/"},
-    "xxhash": {"shard/dedup/hashes.py", "shard/split.py"},
+    "xxhash": {"shard/dedup/find.py", "shard/dedup/hashes.py", "shard/split.py"},
     "zstandard": {"shard/export/catid.py", "shard/formats/frames.py", "shard/imports/catid.py"},
     # Records, everywhere.
     "msgspec": {"provision/", "shard/"},

@@ -11,7 +11,7 @@ import click
 from provision.cli.values import Rate
 from provision.decoder import decoder_of
 from provision.errors import InputError, TooManyDuplicatesError
-from shard.dedup.settings import Kind, Settings
+from shard.dedup.settings import Kind, Scheme, Scope, Settings
 from shard.records import Split
 
 if TYPE_CHECKING:
@@ -44,6 +44,13 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 @click.option("--threshold", type=float, default=0.85, show_default=True, help="Estimated Jaccard similarity.")
 @click.option("--seed", type=int, default=42, show_default=True, help="Of the permutations.")
 @click.option(
+    "--scope",
+    type=click.Choice(["global", "source", "none"]),
+    default="global",
+    show_default=True,
+    help="Copies anywhere, copies within one of several named or joined datasets, or none.",
+)
+@click.option(
     "--max-removed",
     type=Rate(),
     default="20%",
@@ -72,6 +79,7 @@ def dedup(
     rows: int,
     threshold: float,
     seed: int,
+    scope: Scope,
     max_removed: float,
     dry_run: bool,
     work: Path | None,
@@ -87,13 +95,11 @@ def dedup(
     from shard.dedup.run import at_work, deduplicate, open_pair
 
     settings = Settings(
-        kind=kind,
-        ngram=ngram,
-        num_perm=num_perm,
+        scheme=Scheme(kind=kind, ngram=ngram, num_perm=num_perm, seed=seed),
         bands=max(1, num_perm // max(1, rows)) if bands is None else bands,
         rows=rows,
         threshold=threshold,
-        seed=seed,
+        scope=scope,
     )
     pair = open_pair(directories)
     final = target.absolute()
@@ -137,8 +143,8 @@ def _require_new(finals: Iterable[Path]) -> None:
 def _curve(settings: Settings) -> str:
     """How likely two documents of some similarity are found."""
     lines = [
-        f"{settings.bands} bands of {settings.rows} rows, {settings.num_perm} permutations, threshold "
-        f"{settings.threshold}: of two documents that have a share J of their {settings.ngram}-grams in common",
+        f"{settings.bands} bands of {settings.rows} rows, {settings.scheme.num_perm} permutations, threshold "
+        f"{settings.threshold}: of two documents that have a share J of their {settings.scheme.ngram}-grams in common",
         "     J   compared   alike if compared",
     ]
     lines += [f"  {one:.2f}   {settings.compared(one):8.4f}   {settings.passed(one):8.4f}" for one in _SIMILARITIES]
@@ -150,7 +156,7 @@ def _estimate(found: "Deduplication") -> str:
     duplicates = found.duplicates
     near = len(duplicates.removed) - duplicates.exact
     said = f"{duplicates.exact:,} equal to an earlier one"
-    if found.settings.kind == "minhash":
+    if found.settings.scheme.kind == "minhash":
         said += f", {near:,} nearly so ({duplicates.compared:,} pairs compared)"
     return (
         f"{len(duplicates.removed):,} of {duplicates.documents:,} documents would go, {duplicates.share:.2%}: {said}; "

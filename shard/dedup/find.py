@@ -1,18 +1,48 @@
-"""Which documents are duplicates: keys and signatures of all shards → a removal list for each."""
+"""Which documents are duplicates: keys of all shards, then signatures of those that meet (pure but for scratch files).
 
-from collections.abc import Sequence
+Shards may lie on this machine or on others: who asks says how keys and signatures are had.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Protocol, TypeVar
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from shard.dedup.clusters import alike, smallest_of
-from shard.dedup.minhash import band_keys, has_signature
+from shard.dedup.minhash import has_signature
 from shard.dedup.pairs import KeyStore, Pairs
 from shard.dedup.settings import Settings
-from shard.dedup.unitfile import UnitFile, numbered
+
+Take = Callable[[int, bytes], None]
+"""Given the number of a part, and the signatures that were wanted of it, back to back."""
+Fetch = Callable[[Mapping[int, NDArray[np.int64]], Take], None]
+"""Given positions in parts, by their number: has the signatures of these documents taken, of each part once."""
+
+
+class Part(Protocol):
+    """Documents that are numbered one after another: those of one shard."""
+
+    @property
+    def documents(self) -> int: ...
+
+    @property
+    def source(self) -> str:
+        """Name of the dataset they are from, among several."""
+
+    def exact(self) -> NDArray[np.uint64]:
+        """[documents, 2] keys of normal forms."""
+
+    def banded(self) -> NDArray[np.uint64]:
+        """[documents, bands] keys of bands."""
+
+
+P = TypeVar("P", bound=Part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +66,36 @@ class Duplicates:
         return len(self.removed) / max(1, self.documents)
 
 
-def find_duplicates(files: Sequence[UnitFile], settings: Settings, work: Path) -> Duplicates:
-    """Find the duplicates among the documents of these files, numbered in their order.
+def numbered(parts: Sequence[P]) -> Iterator[tuple[int, P]]:
+    """(number of its first document, part): documents are numbered through all parts, in their order."""
+    first = 0
+    for part in parts:
+        yield first, part
+        first += part.documents
 
-    Raises VerificationError for a damaged file, JobError without DuckDB.
+
+def find_duplicates(parts: Sequence[Part], settings: Settings, work: Path, fetch: Fetch) -> Duplicates:
+    """Find the duplicates among the documents of these parts.
+
+    Raises VerificationError for a damaged file, JobError without DuckDB, and what `fetch` raises.
     """
-    bands = settings.bands if settings.kind == "minhash" else 0
+    total = sum(part.documents for part in parts)
+    if settings.scope == "none":
+        nothing = np.empty(0, dtype=np.int64)
+        return Duplicates(documents=total, removed=nothing, kept=nothing, exact=0, compared=0)
+    bands = settings.bands if settings.scheme.kind == "minhash" else 0
     with KeyStore(work, bands) as store:
-        for first, file in numbered(files):
-            store.add_exact(first, file.read(settings)[0])
+        for first, part in numbered(parts):
+            store.add_exact(first, part.exact() ^ _apart(part, settings))
         equal = store.equal()
         linked, compared = [equal], 0
         if bands:
-            near, compared = _near(files, settings, store, equal[:, 1], work)
+            near, compared = _near(parts, settings, store, equal[:, 1], work, fetch)
             linked.append(near)
     documents, smallest = smallest_of(np.concatenate(linked))
     duplicate = documents != smallest
     return Duplicates(
-        documents=sum(file.documents for file in files),
+        documents=total,
         removed=documents[duplicate],
         kept=smallest[duplicate],
         exact=len(equal),
@@ -62,39 +104,61 @@ def find_duplicates(files: Sequence[UnitFile], settings: Settings, work: Path) -
 
 
 def _near(
-    files: Sequence[UnitFile], settings: Settings, store: KeyStore, copies: NDArray[np.int64], work: Path
+    parts: Sequence[Part], settings: Settings, store: KeyStore, copies: NDArray[np.int64], work: Path, fetch: Fetch
 ) -> tuple[Pairs, int]:
     """(pairs of documents that are alike, pairs compared), exact copies of earlier documents left out."""
-    for first, file in numbered(files):
-        signatures = file.read(settings)[1]
-        able = has_signature(signatures)
-        able[_within(copies, first, file.documents)] = False
+    for first, part in numbered(parts):
+        keys = part.banded()
+        able = has_signature(keys, settings)
+        able[within(copies, first, part.documents)] = False
         positions = np.flatnonzero(able)
-        store.add_banded(first + positions, band_keys(signatures[positions], settings))
+        store.add_banded(first + positions, keys[positions] ^ _apart(part, settings))
     documents = store.candidate_documents()
     found, compared = [np.empty((0, 2), dtype=np.int64)], 0
-    # On disk: signatures of the documents that are in any pair, which the kernel may drop from memory again.
-    with TemporaryFile(dir=work) as scratch:
-        for first, file in numbered(files):
-            positions = _within(documents, first, file.documents)
-            if len(positions):
-                scratch.write(file.rows(settings, positions).tobytes())
-        scratch.flush()
-        if len(documents):
-            shape = (len(documents), settings.num_perm)
-            signatures = np.memmap(scratch, dtype=np.uint32, mode="r", shape=shape)
+    if len(documents):
+        # On disk: signatures of the documents that are in any pair, which the kernel may drop from memory again.
+        with TemporaryFile(dir=work) as scratch:
+            signatures = _fetched(scratch.fileno(), parts, documents, settings, fetch)
             for pairs in store.candidates():
                 compared += len(pairs)
                 found.append(pairs[alike(pairs, documents, signatures, settings.least_equal)])
     return np.concatenate(found), compared
 
 
-def _within(documents: NDArray[np.int64], first: int, count: int) -> NDArray[np.int64]:
+def _fetched(
+    scratch: int, parts: Sequence[Part], documents: NDArray[np.int64], settings: Settings, fetch: Fetch
+) -> NDArray[np.uint32]:
+    """[documents, permutations] uint32: the signatures of these documents, in a file."""
+    wanted: dict[int, NDArray[np.int64]] = {}
+    places: dict[int, int] = {}
+    taken = 0
+    for number, (first, part) in enumerate(numbered(parts)):
+        positions = within(documents, first, part.documents)
+        if len(positions):
+            wanted[number], places[number] = positions, taken
+            taken += len(positions)
+    shape = (taken, settings.scheme.num_perm)
+    os.ftruncate(scratch, 4 * shape[0] * shape[1])
+    with os.fdopen(os.dup(scratch), "r+b") as file:
+        signatures = np.memmap(file, dtype="<u4", mode="r+", shape=shape)
+
+    def take(number: int, data: bytes) -> None:
+        start = places.pop(number)
+        rows = np.frombuffer(data, dtype="<u4").reshape(len(wanted[number]), shape[1])
+        signatures[start : start + len(rows)] = rows
+
+    fetch(wanted, take)
+    if places:
+        raise AssertionError(f"no signatures came of parts {sorted(places)[:5]}")
+    return signatures
+
+
+def _apart(part: Part, settings: Settings) -> np.uint64:
+    """What keeps keys of different sources apart, where those are not to be compared."""
+    return np.uint64(xxhash.xxh3_64_intdigest(part.source.encode()) if settings.scope == "source" else 0)
+
+
+def within(documents: NDArray[np.int64], first: int, count: int) -> NDArray[np.int64]:
     """Positions, from `first` on, of those of the documents, ascending, that are among the next `count`."""
     start, end = np.searchsorted(documents, (first, first + count))
     return documents[start:end] - first
-
-
-def removed_from(duplicates: Duplicates, first: int, count: int) -> NDArray[np.int64]:
-    """[duplicates] positions within a shard whose `count` documents are numbered from `first` on."""
-    return _within(duplicates.removed, first, count)

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from shard.alone import job_alone
 from shard.compression import RANKS_FILE
+from shard.dedup.lists import removed_sha256
 from shard.dedup.processes import in_processes
 from shard.errors import JobError
 from shard.formats.payload import Payload
 from shard.frozen import canonical_json
+from shard.identity import Identity
 from shard.inputs import BY_SUFFIX
 from shard.job import Dataset, Holdout, Job, TokenizerSpec, Unit
 from shard.links import link_or_copy
@@ -79,16 +81,8 @@ def rewrite(
 def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: object) -> Job:
     record = train.record
     facts, source = record.tokenizer, record.source
-    removed = hashlib.sha256()
-    for unit in units:
-        for positions in unit.removed.values():
-            removed.update(len(positions).to_bytes(8, "little") + positions.astype("<i8").tobytes())
-    identity = replace(
-        record.identity,
-        units_sha256=hashlib.sha256(canonical_json([record.fingerprint, why, removed.hexdigest()])).hexdigest(),
-        first_unit=0,
-        base=None,
-    )
+    removed = removed_sha256(positions for unit in units for positions in unit.removed.values())
+    identity = identity_without(record.identity, why, removed)
     dataset = Dataset(
         kind="files",
         name=source.dataset,
@@ -100,6 +94,12 @@ def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: obj
     tokenizer = msgspec.convert(asdict(facts), TokenizerSpec)
     holdout = Holdout(rate=record.holdout.rate, seed=record.holdout.seed)
     return job_alone("dedup", places, dataset, tokenizer, holdout, identity)
+
+
+def identity_without(identity: Identity, why: object, removed: str) -> Identity:
+    """Of what is left of a dataset: `why`, a record, and the hash of what is removed become part of it."""
+    decisive = canonical_json([identity.fingerprint, why, removed])
+    return replace(identity, units_sha256=hashlib.sha256(decisive).hexdigest(), first_unit=0, base=None)
 
 
 def _write_unit(job: Job, directories: Directories, appended: bool, unit: Lessened) -> dict[Split, ShardRecord]:
