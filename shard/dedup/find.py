@@ -4,11 +4,9 @@ Shards may lie on this machine or on others: who asks says how keys and signatur
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Protocol, TypeVar
 
 import numpy as np
 import xxhash
@@ -17,61 +15,8 @@ from numpy.typing import NDArray
 from shard.dedup.clusters import alike, smallest_of
 from shard.dedup.minhash import has_signature
 from shard.dedup.pairs import KeyStore, Pairs
+from shard.dedup.parts import Duplicates, Fetch, Part, numbered, within
 from shard.dedup.settings import Settings
-
-Take = Callable[[int, bytes], None]
-"""Given the number of a part, and the signatures that were wanted of it, back to back."""
-Fetch = Callable[[Mapping[int, NDArray[np.int64]], Take], None]
-"""Given positions in parts, by their number: has the signatures of these documents taken, of each part once."""
-
-
-class Part(Protocol):
-    """Documents that are numbered one after another: those of one shard."""
-
-    @property
-    def documents(self) -> int: ...
-
-    @property
-    def source(self) -> str:
-        """Name of the dataset they are from, among several."""
-
-    def exact(self) -> NDArray[np.uint64]:
-        """[documents, 2] keys of normal forms."""
-
-    def banded(self) -> NDArray[np.uint64]:
-        """[documents, bands] keys of bands."""
-
-
-P = TypeVar("P", bound=Part)
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicates:
-    """What is to be removed."""
-
-    documents: int
-    """Of all shards."""
-    removed: NDArray[np.int64]
-    """[duplicates] numbers of documents, ascending."""
-    kept: NDArray[np.int64]
-    """[duplicates] for each the document that stays, the one with the lowest number of its cluster."""
-    exact: int
-    """Of the duplicates: those whose normal form is that of an earlier document."""
-    compared: int
-    """Pairs whose signatures were compared."""
-
-    @property
-    def share(self) -> float:
-        """Of the documents that would be removed."""
-        return len(self.removed) / max(1, self.documents)
-
-
-def numbered(parts: Sequence[P]) -> Iterator[tuple[int, P]]:
-    """(number of its first document, part): documents are numbered through all parts, in their order."""
-    first = 0
-    for part in parts:
-        yield first, part
-        first += part.documents
 
 
 def find_duplicates(parts: Sequence[Part], settings: Settings, work: Path, fetch: Fetch) -> Duplicates:
@@ -156,9 +101,3 @@ def _fetched(
 def _apart(part: Part, settings: Settings) -> np.uint64:
     """What keeps keys of different sources apart, where those are not to be compared."""
     return np.uint64(xxhash.xxh3_64_intdigest(part.source.encode()) if settings.scope == "source" else 0)
-
-
-def within(documents: NDArray[np.int64], first: int, count: int) -> NDArray[np.int64]:
-    """Positions, from `first` on, of those of the documents, ascending, that are among the next `count`."""
-    start, end = np.searchsorted(documents, (first, first + count))
-    return documents[start:end] - first

@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.find import Duplicates, within
+from shard.dedup.parts import Duplicates, within
 from shard.disk import fsync_directory, write_atomic
+from shard.errors import JobError
 
 Sizes = Sequence[tuple[str, int]]
 """(name of a shard, its documents), as numbered."""
@@ -53,9 +55,19 @@ def write_lists(duplicates: Duplicates, sizes: Sizes, directory: Path) -> None:
 
 def pack_lists(lists: Mapping[str, NDArray[np.int64]], path: Path) -> None:
     """Write the lists of some shards as one file, for who is to leave those documents out."""
-    arrays = {name: positions.astype("<u4") for name, positions in lists.items() if len(positions)}
+    arrays = {name: positions.astype("<u4") for name, positions in lists.items()}
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
+
+
+def unpack_lists(path: Path, name: str) -> NDArray[np.int64]:
+    """[duplicates] the list of one shard. Raises JobError where it is not there."""
+    try:
+        with np.load(path, allow_pickle=False) as lists:
+            found: NDArray[np.int64] = lists[name].astype(np.int64)
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        raise JobError(f"{path}: no removal list of {name} ({error}); start dedup again to send it anew") from error
+    return found
 
 
 def _firsts(sizes: Sizes) -> NDArray[np.int64]:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from shard.alone import job_alone
 from shard.compression import RANKS_FILE
+from shard.dedup.copying import copy_unit, dropped_with
 from shard.dedup.lists import removed_sha256
 from shard.dedup.processes import in_processes
 from shard.errors import JobError
-from shard.formats.payload import Payload
 from shard.frozen import canonical_json
 from shard.identity import Identity
 from shard.inputs import BY_SUFFIX
@@ -29,9 +29,6 @@ from shard.store import Directories, open_store
 from shard.stored import Stored, StoredShard
 from shard.whole import appearing
 from shard.writer import UnitWriter
-
-REASON = "duplicate"
-"""Under which removed documents are counted among the dropped rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +111,8 @@ def _write_unit(job: Job, directories: Directories, appended: bool, unit: Lessen
     with ExitStack() as stack:
         writer = UnitWriter(job, itself, directories, before.rank, codec=codec)
         stack.callback(writer.discard)
-        for split, shard in unit.shards.items():
-            keep = np.ones(shard.record.documents, dtype=np.bool_)
-            keep[unit.removed[split]] = False
-            first = 0
-            for block in shard.blocks():
-                count = len(block.offsets) - 1
-                kept = _only(block, keep[first : first + count])
-                writer.write(kept, np.full(len(kept.offsets) - 1, split == "holdout"))
-                first += count
-        duplicates = sum(len(positions) for positions in unit.removed.values())
-        dropped = {**before.dropped, REASON: before.dropped.get(REASON, 0) + duplicates}
-        return writer.commit(replace(before.source, path=path), dropped, before.seconds)
-
-
-def _only(block: Payload, mask: NDArray[np.bool_]) -> Payload:
-    """The documents under the mask alone."""
-    tokens = np.concatenate([block.tokens[:0], *block.runs(mask)])
-    return Payload(tokens, np.concatenate(([0], np.cumsum(block.lengths(mask), dtype=np.int64))))
+        copy_unit(writer, unit.shards, unit.removed)
+        return writer.commit(replace(before.source, path=path), dropped_with(before, unit.removed), before.seconds)
 
 
 def units_of(pair: dict[Split, Stored], removed: dict[tuple[Split, str], NDArray[np.int64]]) -> list[Lessened]:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.find import Duplicates, find_duplicates
+from shard.dedup.find import find_duplicates
 from shard.dedup.lists import removed_of, write_lists
 from shard.dedup.pairs import require_duckdb
+from shard.dedup.parts import Duplicates
 from shard.dedup.processes import in_processes
 from shard.dedup.rewrite import Written, rewrite, units_of
 from shard.dedup.settings import Settings

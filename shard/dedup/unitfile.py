@@ -3,7 +3,6 @@
 `000012.train.sig` is such a file, `000012.train.json` says what it is of; see signatures.py for what is in it.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.find import Take
 from shard.dedup.header import scheme_at, signatures_size
+from shard.dedup.parts import Take
 from shard.dedup.settings import Scheme, Settings
 from shard.dedup.signatures import (
     Rows,
-    SignatureFile,
     banded_of,
     checked_rows,
     exact_of,
     mapped_rows,
-    rows_of,
 )
+from shard.dedup.signing import sign_shard
 from shard.dedup.text import TokenBytes
 from shard.disk import fsync_directory, write_atomic
 from shard.errors import JobError
@@ -125,23 +123,6 @@ class UnitFile:
             documents=self.documents,
             sha256=sha256,
         )
-
-
-def sign_shard(shard: StoredShard, table: TokenBytes, scheme: Scheme, path: Path) -> str:
-    """Write the signatures of a shard, by temporary name and rename; the caller syncs the directory.
-
-    Returns the sha256. Raises VerificationError for a damaged shard, DiskFullError.
-    """
-    file = SignatureFile(path.with_name(f".{path.name}.{os.getpid()}.tmp"), scheme)
-    try:
-        for block in shard.blocks():
-            for batch in table.texts(block):
-                file.write(rows_of(batch, scheme))
-        digest = file.finish()
-        file.temporary.replace(path)
-    finally:
-        file.discard()
-    return digest
 
 
 def fetch_from(files: Sequence[UnitFile], wanted: Mapping[int, NDArray[np.int64]], take: Take) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import stamina.instrumentation
 
+from shard.dedup.remaining import write_remaining
+from shard.dedup.signing import sign_shard
 from shard.dedup.text import TokenBytes, token_bytes_of
-from shard.dedup.unitfile import sign_shard
 from shard.errors import DiskFullError, JobError, ShardError
 from shard.frozen import read_record
 from shard.host.processes import die_with_parent
@@ -53,7 +54,7 @@ def run_rank(job_directory: Path, rank: int, descriptor: int, parent: int) -> in
     gc.freeze()  # what is loaded now stays: no collection need look at it again
     code = 1
     try:
-        _Rank(link, place).run()
+        _Rank(link, place, job_directory).run()
         code = 0
     except BaseException:
         log.exception("rank %d cannot go on", rank)
@@ -98,9 +99,11 @@ def _copied(names: tuple[str, ...]) -> str:
 
 
 class _Rank:
-    def __init__(self, link: RankEnd, place: Workplace) -> None:
+    def __init__(self, link: RankEnd, place: Workplace, job_directory: Path) -> None:
         self._link = link
         self._place = place
+        self._removal = place.job.removal
+        self._lists = job_directory
         self._unit = -1
         self._retries = 0
         self._table: TokenBytes | None = None
@@ -163,6 +166,8 @@ class _Rank:
     def _write(self, unit: Unit, then: Unit | None) -> Written | None:
         log.info("unit %d: %s part %d of %d", unit.ordinal, unit.path, unit.part + 1, unit.parts)
         try:
+            if self._removal is not None:
+                return write_remaining(self._place, self._removal, self._lists / self._removal.lists_file, unit)
             return write_unit(self._place, unit, then)
         except Exception as error:  # noqa: BLE001  logged with its traceback, reported, and counted against the unit
             self._failed(unit, error)

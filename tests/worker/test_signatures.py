@@ -147,7 +147,7 @@ def test_joined_directories_keep_them(joined: Path, signed: Path, tmp_path: Path
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(VerificationError, match=r"000001\.sig: these are not the bytes"):
         concatenate([tmp_path / "damaged", joined / "other" / "train"], tmp_path / "none")
-    assert [finding.file for finding in verify([tmp_path / "damaged"]).findings] == [str(path)]
+    assert str(path) in [finding.file for finding in verify([tmp_path / "damaged"]).findings]
 
 
 def test_scopes(joined: Path, signed: Path, tmp_path: Path) -> None:
