@@ -64,7 +64,7 @@ def room_needed(plan: Plan, host: HostPlan, done: Collection[int]) -> Room:
     pending = [plan.unit(ordinal) for ordinal in host.units if ordinal not in done]
     shards = disk_needed(plan, sum(unit.bytes for unit in pending))
     held_out = int(shards * plan.holdout.rate)
-    downloads = bool(plan.dataset.on_hub) and plan.options.fetch == "download"
+    downloads = bool(plan.hub_datasets) and plan.options.fetch == "download"
     # A rank holds one file at a time; of a file that is cut into units, several ranks may each have a copy.
     files = sorted((unit.size for unit in pending), reverse=True)[: host.ranks] if downloads else []
     return Room(shards - held_out, held_out, sum(files))

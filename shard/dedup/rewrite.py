@@ -1,6 +1,5 @@
 """A pair of directories without some of its documents: new directories, which appear whole or not at all."""
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from shard.dedup.copying import copy_unit, dropped_with
 from shard.dedup.lists import removed_sha256
 from shard.dedup.processes import in_processes
 from shard.errors import JobError
-from shard.frozen import canonical_json
-from shard.identity import Identity
+from shard.identity import without_some
 from shard.inputs import BY_SUFFIX
 from shard.job import Dataset, Holdout, Job, TokenizerSpec, Unit
 from shard.links import link_or_copy
@@ -79,7 +77,7 @@ def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: obj
     record = train.record
     facts, source = record.tokenizer, record.source
     removed = removed_sha256(positions for unit in units for positions in unit.removed.values())
-    identity = identity_without(record.identity, why, removed)
+    identity = without_some(record.identity, why, removed)
     dataset = Dataset(
         kind="files",
         name=source.dataset,
@@ -91,12 +89,6 @@ def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: obj
     tokenizer = msgspec.convert(asdict(facts), TokenizerSpec)
     holdout = Holdout(rate=record.holdout.rate, seed=record.holdout.seed)
     return job_alone("dedup", places, dataset, tokenizer, holdout, identity)
-
-
-def identity_without(identity: Identity, why: object, removed: str) -> Identity:
-    """Of what is left of a dataset: `why`, a record, and the hash of what is removed become part of it."""
-    decisive = canonical_json([identity.fingerprint, why, removed])
-    return replace(identity, units_sha256=hashlib.sha256(decisive).hexdigest(), first_unit=0, base=None)
 
 
 def _write_unit(job: Job, directories: Directories, appended: bool, unit: Lessened) -> dict[Split, ShardRecord]:
