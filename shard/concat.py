@@ -121,6 +121,7 @@ def _record(sources: Sequence[Stored]) -> DirectoryRecord:
         units_sha256=hashlib.sha256(canonical_json(fingerprints)).hexdigest(),
         first_unit=0,
         base=None,
+        without=None,
     )
     return replace(
         records[0],

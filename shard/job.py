@@ -210,7 +210,7 @@ class Job(Record, frozen=True, kw_only=True):
         require(broken is None, f"earlier: {broken}")
         known = identity_of(self.dataset, self.tokenizer, self.holdout, ())
         compression = self.identity.compression
-        placed = ("units", "units_sha256", "first_unit", "base", "compression")
+        placed = ("units", "units_sha256", "first_unit", "base", "compression", "without")
         rest = {name: getattr(self.identity, name) for name in placed}
         differing = msgspec.structs.replace(known, **rest).differing(self.identity)
         require(not differing, f"the identity is that of another job: {'; '.join(differing)}")
