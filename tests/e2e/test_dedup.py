@@ -4,7 +4,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,101 @@ def test_as_on_one_machine(fleet: Fleet, expected: Path) -> None:
     checked = fleet.call("verify", str(run))
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert all(any((home / fleet.base / "once").glob("*.bin")) for home in fleet.homes.values())
+
+
+def test_again_changes_nothing(fleet: Fleet, expected: Path) -> None:
+    """The same command again finds every unit written, fetches no keys, and leaves the same bytes."""
+    keys = {path: path.stat().st_mtime_ns for path in (fleet.directory / "runs").glob("*/dedup-*/keys/*")}
+    again = fleet.run(*call(fleet, "once", "--json"), timeout=120)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert '"t":"unit_done"' not in again.stdout
+    assert len(keys) == 12 and {path: path.stat().st_mtime_ns for path in keys} == keys
+    assert made(fleet, "once") == wanted(expected)
+
+
+def test_guard_and_dry_run(fleet: Fleet) -> None:
+    """Where more would go than is allowed, and in a dry run, nothing is written on any host."""
+    before = {host: sorted(path.name for path in (home / fleet.base).iterdir()) for host, home in fleet.homes.items()}
+    dry = fleet.run(*call(fleet, "other", "--dry-run", "--max-removed", "1%"), timeout=60)
+    assert dry.returncode == 0 and " documents would go, 21." in dry.stderr, dry.stderr
+    refused = fleet.run(*call(fleet, "other", "--max-removed", "1%"), timeout=60)
+    assert refused.returncode == 2 and "more than --max-removed 1.00%" in refused.stderr
+    taken = fleet.run(*call(fleet, "shards"), timeout=60)
+    assert taken.returncode == 2 and "has shards there" in taken.stderr
+    after = {host: sorted(path.name for path in (home / fleet.base).iterdir()) for host, home in fleet.homes.items()}
+    assert after == before
+
+
+def test_other_scope_and_kind(fleet: Fleet) -> None:
+    """Exact copies alone need other signatures, which the ranks make first; of one dataset both scopes find the same."""
+    found = []
+    for scope in ("global", "source"):
+        done = fleet.run(*call(fleet, "other", "--dry-run", "--kind", "exact", "--scope", scope), timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (said,) = [line for line in done.stderr.splitlines() if "would go" in line]
+        found.append(said.partition(";")[0])
+    assert found[0] == found[1] and found[0].startswith(f"{EACH} of 450 documents would go"), found
+    assert "12 of 12 units have no signatures by this scheme; the ranks make them now" not in done.stderr
+
+
+def test_ctrl_c_while_hosts_write(fleet: Fleet, expected: Path) -> None:
+    """Ctrl+C while hosts write what is left stops all of them, proven; the same command goes on with what is there."""
+    before = set((fleet.directory / "runs").iterdir())
+    running = fleet.begin(call(fleet, "later", "--plain"))
+    held = held_payload(fleet)
+    wait_for(lambda: any((run / "plan.json").exists() for run in set((fleet.directory / "runs").iterdir()) - before))
+    content = held.read_bytes()
+    held.unlink()
+    os.mkfifo(held)  # nobody writes to it: who reads it waits
+    wait_for(lambda: len(made(fleet, "later")) > 2 * 4 and len(fleet.processes()) > 4)
+    running.interrupt()
+    assert running.wait() == 130, running.text
+    fleet.wait_until_quiet()
+    held.unlink()
+    held.write_bytes(content)
+    assert f"train/{held.name}" not in made(fleet, "later")
+    done = fleet.run(*call(fleet, "later", "--plain"), timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert made(fleet, "later") == wanted(expected)
+
+
+def held_payload(fleet: Fleet) -> Path:
+    """A payload that is not among the first of its host."""
+    return sorted((fleet.homes["alpha"] / fleet.base / "shards").glob("[0-9]*.bin"))[-1]
+
+
+def wait_for(reached: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_killed_at_every_stage(tmp_path: Path, copies_hub: Path, expected: Path) -> None:
+    """SIGKILL of the launcher while ranks sign, while keys come, while pairs are sought, while hosts write: the hosts stop
+    by themselves, and in the end all is as on one machine, whatever the hosts, from shards without signatures."""
+    with running_fleet(tmp_path, copies_hub, {"alpha": 1, "beta": 1, "gamma": 1}) as fleet:
+        first = fleet.launch("--plain")
+        assert first.returncode == 0, first.stdout + first.stderr
+        base = [home / fleet.base for home in fleet.homes.values()]
+        stages: list[Callable[[], bool]] = [
+            lambda: any(any((root / "shards").glob("*.sig")) for root in base),
+            lambda: any((fleet.directory / "runs").glob("*/dedup-*/keys/*.keys")),
+            lambda: any((fleet.directory / "runs").glob("*/dedup-*/keys.duckdb")),
+            lambda: any(any((root / "once").glob("0*.json")) for root in base),
+        ]
+        command = call(fleet, "once", "--plain")
+        for reached in stages:
+            running = fleet.begin(command)
+            while not reached() and running.process.poll() is None:
+                os.sched_yield()
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            running.process.wait()
+            fleet.wait_until_quiet(30.0)
+        done = fleet.run(*command, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert lists(fleet) == tree_of(expected / "removed")
+        assert made(fleet, "once") == wanted(expected)
+        assert not [path for root in base for path in root.rglob("*.tmp")]
