@@ -333,6 +333,18 @@ def test_other_lists_are_refused(tmp_path: Path) -> None:
             files_catalog(DatasetSpec(name=str(tmp_path / name)))
 
 
+@pytest.mark.parametrize("kind", [LIST, LARGE], ids=str)
+def test_ill_formed_lists_of_every_file(kind: Any, tmp_path: Path) -> None:
+    """An ill-formed element drops its row, and is no damage of the file: in Parquet as in Arrow."""
+    column = array_of([[b"a", b"b"], [b"a", b"\xff"], [b"c"]], kind)
+    for name, write in (("p", pq.write_table), ("f", pyarrow.feather.write_feather)):
+        (tmp_path / name / "in").mkdir(parents=True)
+        write(pa.table({"text": column}), str(tmp_path / name / "in" / ("a.parquet" if name == "p" else "a.feather")))
+        job = planned_job(tmp_path / name / "in", tmp_path / name / "out", holdout=Holdout(rate=0.0))
+        record = write_all(job)[0]["train"]
+        assert (record.documents, record.dropped["invalid_utf8"], record.tokens) == (2, 1, 5)
+
+
 def test_damaged_lists_of_a_stream(tmp_path: Path) -> None:
     """Offsets of an Arrow file that lead out of its data are an error, never memory of somebody else."""
     (tmp_path / "in").mkdir()
