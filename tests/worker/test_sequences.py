@@ -259,11 +259,19 @@ def test_a_line_means_the_same_wherever_it_stands(chosen: list[tuple[bytes, Any]
     assert dropped == {reason: sum(what == reason for _, what in chosen) for reason in dropped}
 
 
+def test_strings_before_lists() -> None:
+    """Where strings end and lists begin, nulls among either are null, and everything stays in order."""
+    rows = [*(str(number) for number in range(100)), None, *([str(number), "x"] for number in range(100)), None]
+    (batch,) = JsonLines("text", where="f").texts(blocks(io.BytesIO(json_lines(rows)), where="f"))
+    assert documents_of(batch) == ["".join(sequences_of(row)).encode() for row in rows if row]
+    assert (batch.rows, batch.dropped) == (202, {"null": 2, "empty": 0, "invalid_utf8": 0})
+
+
 def test_a_broken_line_among_lists() -> None:
     """A line that is no JSON is named by its number and byte among lines of all kinds, too."""
     good = [b'{"text": "a"}', b'{"text": ["a", "b"]}'] * 100
-    data = b"\n".join([*good, b"oops", *good])
-    with pytest.raises(SourceError, match=rf"f: line 201 \(byte {data.index(b'oops')}\): not JSON"):
+    data = b"\n".join([*good[:170], b"oops", *good])
+    with pytest.raises(SourceError, match=rf"f: line 171 \(byte {data.index(b'oops')}\): not JSON"):
         list(JsonLines("text", where="f").texts(blocks(io.BytesIO(data), where="f")))
 
 
