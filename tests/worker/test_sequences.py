@@ -261,7 +261,7 @@ def test_a_line_means_the_same_wherever_it_stands(chosen: list[tuple[bytes, Any]
 
 def test_strings_before_lists() -> None:
     """Where strings end and lists begin, nulls among either are null, and everything stays in order."""
-    rows = [*(str(number) for number in range(100)), None, *([str(number), "x"] for number in range(100)), None]
+    rows = ["first", None, *(str(number) for number in range(99)), *([str(number), "x"] for number in range(100)), None]
     (batch,) = JsonLines("text", where="f").texts(blocks(io.BytesIO(json_lines(rows)), where="f"))
     assert documents_of(batch) == ["".join(sequences_of(row)).encode() for row in rows if row]
     assert (batch.rows, batch.dropped) == (202, {"null": 2, "empty": 0, "invalid_utf8": 0})
