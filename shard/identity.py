@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from shard.compression import Compression
 from shard.frozen import Record, canonical_json
 from shard.inputs import Input
@@ -74,6 +76,12 @@ def broken_link(chain: Sequence[Identity]) -> str | None:
             )
         before = identity
     return None
+
+
+def without_some(identity: Identity, why: object, removed: str) -> Identity:
+    """Of what is left of a dataset: `why`, a record, and the sha256 of what is removed become part of it."""
+    decisive = canonical_json([identity.fingerprint, why, removed])
+    return replace(identity, units_sha256=hashlib.sha256(decisive).hexdigest(), first_unit=0, base=None)
 
 
 def identity_at(chain: Sequence[Identity], ordinal: int) -> Identity | None:
