@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -15,9 +16,10 @@ from provision.cli.runs import say, start
 from provision.dedup.remove import prepare_removal, removal_plan
 from provision.dedup.search import Leavings, leavings_of, search, unsigned, work_directory
 from provision.dedup.sign import write_signing_run
-from provision.errors import ProvisionError
+from provision.errors import NotProvenStoppedError, ProvisionError
 from provision.push import SECRETS
 from provision.rundir import SCRIPT_NAME, RunDirectory, find_run
+from provision.settle import stop_hosts
 from shard.dedup.run import at_work
 from shard.dedup.settings import Scheme, Settings
 
@@ -42,10 +44,9 @@ def dedup_run(
     if settings.scheme.kind == "minhash":
         say(curve(settings))
     say("asking the hosts what they hold…")
-    leavings = leavings_of(run)
-    leavings = _signed(leavings, settings.scheme, style)
     work = work_directory(run, settings)
-    with at_work(work):
+    with _stopping(run), at_work(work):
+        leavings = _signed(leavings_of(run), settings.scheme, style)
         with click.progressbar(length=len(leavings.kept), label="keys of units", file=sys.stderr) as bar:
             found = search(leavings, settings, work, bar.update)
         lists = work / "removed"
@@ -56,6 +57,21 @@ def dedup_run(
         plan = removal_plan(leavings, found, settings, output_dir, holdout_dir)
         prepared = prepare_removal(leavings, found, plan, RunDirectory(run_dir or Path("runs") / plan.run_id), say)
     start(prepared, plain="--plain" in style, as_json="--json" in style)
+
+
+@contextmanager
+def _stopping(run: RunDirectory) -> Iterator[None]:
+    """Ctrl+C ends what hosts are asked for, too. Raises NotProvenStoppedError where that cannot be shown."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("stopping every host…")
+        answers = stop_hosts(run, run.read_plan(), now=True)
+        for reason in answers.silent.values():
+            say(reason)
+        if not answers.proven:
+            raise NotProvenStoppedError(f"not shown to be stopped: {', '.join(answers.unproven)}") from None
+        raise
 
 
 def _signed(leavings: Leavings, scheme: Scheme, style: Sequence[str]) -> Leavings:

@@ -93,7 +93,7 @@ class Hosts:
 
     def _ask(self, channel: Channel, host: HostPlan, verb: str, question: bytes) -> bytes:
         job = job_argument(self._plan, host)
-        return ask_shard(channel, self._plan, host, verb, *job, timeout=_TIMEOUT_SECONDS, stdin=question)
+        return ask_shard(channel, self._plan, host, verb, *job, timeout=_TIMEOUT_SECONDS, stdin=question, marked=True)
 
     def _on(self, names: Iterable[str], deed: Callable[[Channel, HostPlan], R]) -> dict[str, R]:
         """What came of it on each host. Raises RemoteError, naming all that failed."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Settings
+from shard.dedup.settings import Scheme, Scope, Settings
 from shard.store import Directories
 from shard.tokenizer.raw_bytes import ByteReference
 from tests.support.copies import planted
@@ -23,13 +23,16 @@ from tests.support.text import real_documents
 pytestmark = pytest.mark.ssh
 
 EACH = 50
+DATASETS = ("--dataset", f"web={DATASET}", "--dataset", "more=team/more")
 
 
 @pytest.fixture(scope="module")
 def copies_hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real documents with planted copies, far from each other, in 12 Parquet files."""
+    """Real documents with planted copies, far from each other, in 12 Parquet files of two datasets."""
     directory = tmp_path_factory.mktemp("copies-hub")
-    write_corpus(directory / DATASET, planted(real_documents(300), EACH).documents, files=12)
+    documents = planted(real_documents(300), EACH).documents
+    write_corpus(directory / DATASET, documents[:200], files=5)
+    write_corpus(directory / "team" / "more", documents[200:], files=7)
     return directory
 
 
@@ -37,7 +40,7 @@ def copies_hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fleet(tmp_path_factory: pytest.TempPathFactory, copies_hub: Path) -> Iterator[Fleet]:
     """Two hosts whose run is complete, with signatures."""
     with running_fleet(tmp_path_factory.mktemp("dedup"), copies_hub, {"alpha": 2, "beta": 1}) as fleet:
-        done = fleet.launch("--plain", "--signatures")
+        done = fleet.launch("--plain", "--signatures", *DATASETS)
         assert done.returncode == 0, done.stdout + done.stderr
         yield fleet
 
@@ -58,9 +61,13 @@ def expected(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(fleet: Fleet, name: str, *args: str) -> list[str]:
     """`shardfleet dedup` of the fleet's run into directories of this name."""
-    (run,) = (run for run in (fleet.directory / "runs").iterdir() if any(run.glob("tokenizer")) and is_first(run))
     to = f"~/{fleet.base}/{name}"
-    return [SHARDFLEET, "dedup", run.name, "--to", to, "--max-removed", "50%", *args]
+    return [SHARDFLEET, "dedup", first_run(fleet).name, "--to", to, "--max-removed", "50%", *args]
+
+
+def first_run(fleet: Fleet) -> Path:
+    (run,) = (run for run in (fleet.directory / "runs").iterdir() if is_first(run))
+    return run
 
 
 def is_first(run: Path) -> bool:
@@ -131,16 +138,19 @@ def test_guard_and_dry_run(fleet: Fleet) -> None:
     assert after == before
 
 
-def test_other_scope_and_kind(fleet: Fleet) -> None:
-    """Exact copies alone need other signatures, which the ranks make first; of one dataset both scopes find the same."""
-    found = []
-    for scope in ("global", "source"):
+def test_other_scope_and_kind(fleet: Fleet, expected: Path) -> None:
+    """Exact copies alone need other signatures, which ranks make first; with scope source, those in one dataset go."""
+    pair = open_pair([expected / "train", expected / "holdout"])
+    scopes: tuple[Scope, ...] = ("global", "source")
+    for number, scope in enumerate(scopes):
+        settings = Settings(scheme=Scheme(kind="exact"), scope=scope)
+        here = deduplicate(pair, ByteReference(), settings, expected / scope).duplicates
         done = fleet.run(*call(fleet, "other", "--dry-run", "--kind", "exact", "--scope", scope), timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
-        (said,) = [line for line in done.stderr.splitlines() if "would go" in line]
-        found.append(said.partition(";")[0])
-    assert found[0] == found[1] and found[0].startswith(f"{EACH} of 450 documents would go"), found
-    assert "12 of 12 units have no signatures by this scheme; the ranks make them now" not in done.stderr
+        assert f"{len(here.removed)} of 450 documents would go" in done.stderr
+        assert len(here.removed) == EACH if scope == "global" else 0 < len(here.removed) < EACH
+        # The second time they are there.
+        assert ("the ranks make them now" in done.stderr) == (number == 0)
 
 
 def test_ctrl_c_while_hosts_write(fleet: Fleet, expected: Path) -> None:
@@ -164,6 +174,32 @@ def test_ctrl_c_while_hosts_write(fleet: Fleet, expected: Path) -> None:
     assert made(fleet, "later") == wanted(expected)
 
 
+def test_ctrl_c_while_hosts_are_asked(fleet: Fleet) -> None:
+    """Ctrl+C while a host is silent about its signatures ends the command at once, and nothing is left there."""
+    signatures = sorted((fleet.homes["beta"] / fleet.base / "shards").glob("[0-9]*.sig"))[-1]
+    content = signatures.read_bytes()
+    signatures.unlink()
+    os.mkfifo(signatures)  # nobody writes to it: who looks into it waits
+    running = fleet.begin(call(fleet, "never"))
+    wait_for(lambda: bool(asked(fleet)))
+    running.interrupt()
+    assert running.wait(20) == 130, running.text
+    wait_for(lambda: not asked(fleet), 20)
+    signatures.unlink()
+    signatures.write_bytes(content)
+
+
+def asked(fleet: Fleet) -> list[int]:
+    """Processes on the hosts that answer about signatures."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"unsigned" in words and any(first_run(fleet).name.encode() in word for word in words):
+                found.append(int(path.parent.name))
+    return found
+
+
 def held_payload(fleet: Fleet) -> Path:
     """A payload that is not among the first of its host."""
     return sorted((fleet.homes["alpha"] / fleet.base / "shards").glob("[0-9]*.bin"))[-1]
@@ -178,10 +214,10 @@ def wait_for(reached: Callable[[], bool], seconds: float = 60.0) -> None:
 
 @pytest.mark.slow
 def test_killed_at_every_stage(tmp_path: Path, copies_hub: Path, expected: Path) -> None:
-    """SIGKILL of the launcher while ranks sign, while keys come, while pairs are sought, while hosts write: the hosts stop
-    by themselves, and in the end all is as on one machine, whatever the hosts, from shards without signatures."""
+    """SIGKILL of the launcher while ranks sign, while keys come, while pairs are sought, while hosts write: the hosts
+    stop by themselves, and in the end all is as on one machine, whatever the hosts, from shards without signatures."""
     with running_fleet(tmp_path, copies_hub, {"alpha": 1, "beta": 1, "gamma": 1}) as fleet:
-        first = fleet.launch("--plain")
+        first = fleet.launch("--plain", *DATASETS)
         assert first.returncode == 0, first.stdout + first.stderr
         base = [home / fleet.base for home in fleet.homes.values()]
         stages: list[Callable[[], bool]] = [
