@@ -25,7 +25,7 @@ from benchmarks.corpus import real_documents
 from shard.batch import TextBatch
 from shard.dedup.clusters import alike
 from shard.dedup.hashes import exact_keys
-from shard.dedup.minhash import band_keys, has_signature, signatures_of_words
+from shard.dedup.minhash import band_keys, has_signature, signatures_of
 from shard.dedup.pairs import KeyStore
 from shard.dedup.settings import Settings
 from shard.dedup.words import words_of
@@ -81,17 +81,18 @@ def _our_seconds(texts: Sequence[str]) -> float:
 
 def _signed(batch: TextBatch) -> tuple[np.ndarray, np.ndarray]:
     words = words_of(batch)
-    return exact_keys(words), signatures_of_words(words, SETTINGS)
+    return exact_keys(words), signatures_of(words, SETTINGS.scheme)
 
 
 def _our_pairs(copies: Planted) -> tuple[Pairs, Pairs, Pairs]:
     """(pairs that share a band, those whose signatures are alike as well, those of equal normal form)."""
     keys, signatures = _signed(text_batch_of(copies.documents))
-    able = np.flatnonzero(has_signature(signatures))
+    banded = band_keys(signatures, SETTINGS)
+    able = np.flatnonzero(has_signature(banded, SETTINGS))
     with tempfile.TemporaryDirectory() as work, KeyStore(Path(work), SETTINGS.bands) as store:
         store.add_exact(0, keys)
         equal = store.equal()
-        store.add_banded(able, band_keys(signatures[able], SETTINGS))
+        store.add_banded(able, banded[able])
         documents = store.candidate_documents()
         compared = np.concatenate([np.empty((0, 2), dtype=np.int64), *store.candidates()])
     passed = compared[alike(compared, documents, signatures[documents], SETTINGS.least_equal)]
@@ -108,7 +109,7 @@ def _datasketch(python: Path, texts: Sequence[str]) -> tuple[float, Pairs]:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(list(texts), file)
         file.flush()
-        numbers = map(str, (SETTINGS.num_perm, SETTINGS.bands, SETTINGS.rows, SETTINGS.ngram))
+        numbers = map(str, (SETTINGS.scheme.num_perm, SETTINGS.bands, SETTINGS.rows, SETTINGS.scheme.ngram))
         command = [str(python), str(script), file.name, *numbers]
         said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return said["seconds"], {(min(pair), max(pair)) for pair in said["pairs"]}

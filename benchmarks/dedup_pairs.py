@@ -23,7 +23,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.clusters import smallest_of
+from shard.dedup.clusters import Clusters
 from shard.dedup.pairs import KeyStore
 
 BANDS = 8
@@ -107,10 +107,18 @@ def _run(documents: int, memory: str | None, work: Path) -> list[Stage]:
             stage("load exact", lambda: _load(store, documents, exact=True), int)
             equal = stage("equal", store.equal, len)
             stage("load banded", lambda: _load(store, documents, exact=False), int)
-            stage("in any pair", store.candidate_documents, len)
-            pairs = stage("pairs", lambda: np.concatenate([equal, *store.candidates()]), len)
-        stage("components", lambda: smallest_of(pairs), lambda found: len(found[0]))
+            near = stage("in any pair", store.candidate_documents, len)
+            stage("components", lambda: _clustered(store, equal, near), len)
     return stages
+
+
+def _clustered(store: KeyStore, equal: NDArray[np.int64], near: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The documents that would go if all that were compared were alike."""
+    clusters = Clusters(np.union1d(equal, near))
+    clusters.link(equal)
+    for pairs in store.candidates():
+        clusters.link(pairs)
+    return clusters.documents[clusters.documents != clusters.smallest()]
 
 
 def _load(store: KeyStore, documents: int, *, exact: bool) -> int:

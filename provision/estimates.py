@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from provision.plan import HostPlan, Plan
+from shard.dedup.header import HEADER_BYTES, signatures_size
 from shard.inputs import kind_of
 
 TOKENS_PER_SOURCE_BYTE = 0.36
@@ -39,6 +40,8 @@ def disk_needed(plan: Plan, source_bytes: int) -> int:
         width = COMPRESSED_BYTES_PER_TOKEN
     per_byte = _TEXT_PER_PARQUET_BYTE * _density(plan) if plan.tokenizer.kind == "bytes" else tokens_per_byte(plan)
     per_document = 20 + sum(_SIDECAR_BYTES[trainer] for trainer in plan.options.trainers)
+    if plan.options.signatures is not None:
+        per_document += signatures_size(plan.options.signatures, 1) - HEADER_BYTES
     return int(source_bytes * (per_byte * width + per_document / _DOCUMENT_BYTES * _density(plan)))
 
 
@@ -61,7 +64,7 @@ def room_needed(plan: Plan, host: HostPlan, done: Collection[int]) -> Room:
     pending = [plan.unit(ordinal) for ordinal in host.units if ordinal not in done]
     shards = disk_needed(plan, sum(unit.bytes for unit in pending))
     held_out = int(shards * plan.holdout.rate)
-    downloads = bool(plan.dataset.on_hub) and plan.options.fetch == "download"
+    downloads = bool(plan.hub_datasets) and plan.options.fetch == "download"
     # A rank holds one file at a time; of a file that is cut into units, several ranks may each have a copy.
     files = sorted((unit.size for unit in pending), reverse=True)[: host.ranks] if downloads else []
     return Room(shards - held_out, held_out, sum(files))

@@ -26,6 +26,7 @@ from shard.job import (
     require_readable,
 )
 from shard.options import Options
+from shard.removal import Removal
 
 PLAN_VERSION = 1
 
@@ -40,6 +41,17 @@ class ExportWanted(Record, frozen=True, kw_only=True):
     shard_tokens: int | None = None
     local_ranks: int | None = None
     name: str | None = None
+
+
+class Leftovers(Record, frozen=True, kw_only=True):
+    """Shards of an earlier run that are written anew without some documents, each on the host that has it."""
+
+    fingerprint: str
+    """Theirs."""
+    lists_sha256: str
+    """Of what is removed."""
+    directories: Mapping[str, tuple[str, str]]
+    """Host → where its shards lie, train and holdout."""
 
 
 class Policy(Record, frozen=True, kw_only=True):
@@ -104,6 +116,8 @@ class Plan(Record, frozen=True, kw_only=True):
     """Files larger than this were cut into equal byte ranges of at most this size."""
     units: tuple[Unit, ...]
     hosts: tuple[HostPlan, ...]
+    leftovers: Leftovers | None = None
+    """What is copied in place of tokenizing; its units stay where they are. None: the dataset is read."""
     remote_python: str
     """Interpreter on hosts reached over SSH; `~/` is their home."""
     local_python: str
@@ -117,6 +131,11 @@ class Plan(Record, frozen=True, kw_only=True):
     def unit(self, ordinal: int) -> Unit:
         """A unit of this run."""
         return self.units[ordinal - self.identity.first_unit]
+
+    @property
+    def hub_datasets(self) -> tuple[Dataset, ...]:
+        """Those on the Hub that hosts will read."""
+        return self.dataset.on_hub if self.leftovers is None else ()
 
     @property
     def world_size(self) -> int:
@@ -239,8 +258,10 @@ def make_plan(
 def assigned(plan: Plan, committed: Mapping[str, Iterable[int]]) -> Plan:
     """The plan with its units given to hosts; `committed` says what each host has finished already.
 
-    Of what is still to do, hosts that are absent get nothing.
+    Of what is still to do, hosts that are absent get nothing. Units that are copied stay where they are.
     """
+    if plan.leftovers is not None:
+        return plan
     index = {host.name: position for position, host in enumerate(plan.hosts)}
     placed: dict[int, int] = {}
     for name, ordinals in committed.items():
@@ -272,7 +293,20 @@ def job_of(plan: Plan, host: HostPlan, *, discard: Iterable[int] = ()) -> Job:
         identity=plan.identity,
         earlier=plan.earlier,
         options=options,
+        removal=_removal(plan, host),
         units=tuple(plan.unit(ordinal) for ordinal in host.units),
         discard=tuple(sorted({*host.discard, *discard} - {*host.units})),
         overwrite=plan.overwrite,
+    )
+
+
+def _removal(plan: Plan, host: HostPlan) -> Removal | None:
+    if plan.leftovers is None:
+        return None
+    output_dir, holdout_dir = plan.leftovers.directories[host.name]
+    return Removal(
+        output_dir=output_dir,
+        holdout_dir=holdout_dir,
+        fingerprint=plan.leftovers.fingerprint,
+        lists_sha256=plan.leftovers.lists_sha256,
     )

@@ -17,6 +17,9 @@ from shard.compression import RANKS_FILE
 from shard.disk import write_atomic
 from shard.frozen import canonical_json
 
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""What is never in the environment of a run, where others could see it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -26,6 +29,8 @@ class Package:
     tokenizer: bytes | None
     ranks: bytes | None
     """The rank table of a compressed run."""
+    lists: Path | None
+    """Where the removal lists of hosts lie, a file for each, of a run that copies."""
     token: str | None = field(repr=False)
 
 
@@ -37,6 +42,7 @@ def pack(run: RunDirectory) -> Package:
         plan=plan,
         tokenizer=(run.tokenizer / file).read_bytes() if file is not None else None,
         ranks=run.ranks.read_bytes() if plan.identity.compression is not None else None,
+        lists=None if plan.leftovers is None else run.removed(plan.leftovers.lists_sha256),
         token=run.token.read_text() if run.token.exists() else None,
     )
 
@@ -46,7 +52,7 @@ def hand_over_token(run: RunDirectory, plan: Plan) -> None:
 
     So that no process of the run needs it in its environment, where others could see it.
     """
-    token = huggingface_hub.get_token() if plan.dataset.on_hub else None
+    token = huggingface_hub.get_token() if plan.hub_datasets else None
     if token is None:
         run.token.unlink(missing_ok=True)
     else:
@@ -97,6 +103,9 @@ def push_one(
         channel.put(package.tokenizer, f"{directory}/tokenizer/{plan.tokenizer.file}")
     if package.ranks is not None:
         channel.put(package.ranks, f"{directory}/{RANKS_FILE}")
+    if package.lists is not None and job.removal is not None:
+        lists = (package.lists / host.name).read_bytes()
+        channel.put(lists, f"{directory}/{job.removal.lists_file}")
     channel.put(b"", f"{directory}/lease")
     # Late, so that little can go wrong while it lies there.
     if package.token is not None:

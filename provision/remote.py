@@ -16,13 +16,15 @@ def ask_shard(
     timeout: float,
     stdin: bytes = b"",
     fine: Sequence[int] = (),
+    marked: bool = False,
 ) -> bytes:
-    """What a command of the worker prints on a host.
+    """What a command of the worker prints on a host. One that is `marked` is a process of the run: who stops that stops it.
 
     Raises RemoteError, with the last line of its complaint, when its exit status is not 0; one of `fine` will do where
     something was printed.
     """
-    return ask_worker(channel, plan.python_on(host), *verb, timeout=timeout, stdin=stdin, fine=fine)
+    mark = plan.run_id if marked else None
+    return ask_worker(channel, plan.python_on(host), *verb, timeout=timeout, stdin=stdin, fine=fine, marked=mark)
 
 
 def ask_worker(

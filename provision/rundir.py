@@ -46,6 +46,10 @@ class RunDirectory:
         """There once every host that answers has been stopped; says which did not, and why."""
         self.ledger = self.path / "ledger.jsonl"
 
+    def removed(self, lists_sha256: str) -> Path:
+        """Directory with the removal lists of a run that copies, a file for each host."""
+        return self.path / f"removed-{lists_sha256[:16]}"
+
     def make(self) -> None:
         try:
             if not self.path.exists():

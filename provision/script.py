@@ -33,7 +33,7 @@ def render_script(plan: Plan, *, run_dir: Path, python: str) -> str:
             run_dir=shlex.quote(str(run_dir)),
             python=shlex.quote(python),
             names=shlex.quote(" ".join(host.name for host in plan.present)),
-            token=scripttext.HAND_OVER if plan.dataset.on_hub else "",
+            token=scripttext.HAND_OVER if plan.hub_datasets else "",
         )
     ]
     start = ""

@@ -54,7 +54,7 @@ def survey_hosts(plan: Plan, ssh_config: Path) -> Surveys:
     by_name = {host.name: host for host in plan.hosts}
     question = b""
     # Of several, the first: that a host gets to the Hub, with which token, is what differs between hosts.
-    for dataset in plan.dataset.on_hub[:1]:
+    for dataset in plan.hub_datasets[:1]:
         token = huggingface_hub.get_token()
         asked = HubQuestion(endpoint=dataset.endpoint or "", dataset=dataset.root, token=token)
         question = msgspec.json.encode(asked)

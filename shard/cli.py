@@ -8,6 +8,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from shard.dedup.questions import KeysQuestion, SignaturesQuestion
+from shard.dedup.settings import Scheme
+from shard.dedup.unsigned import unsigned_units
 from shard.errors import ShardError, VerificationError
 from shard.frozen import read_record
 from shard.host.commits import commits_of, discard_units
@@ -132,6 +135,36 @@ def contents_command(output_dir: Path, holdout_dir: Path) -> None:
 def records(job_directory: Path) -> None:
     """Print every committed unit in this host's directories, with counts and hashes, as JSON."""
     _print(commits_of(_read_job(job_directory)))
+
+
+@cli.command("unsigned")
+@_job
+def unsigned_command(job_directory: Path) -> None:
+    """Print which committed units have no signatures by a scheme, JSON on standard input, as JSON."""
+    scheme = msgspec.json.decode(sys.stdin.buffer.read(), type=Scheme)
+    _print(unsigned_units(_read_job(job_directory), scheme))
+
+
+@cli.command("keys")
+@_job
+def keys_command(job_directory: Path) -> None:
+    """Print the keys of all documents of some units, named by JSON on standard input, as bytes."""
+    # Here: it loads numpy, which would keep every other command waiting.
+    from shard.dedup.answers import keys_of_units
+
+    question = msgspec.json.decode(sys.stdin.buffer.read(), type=KeysQuestion)
+    sys.stdout.buffer.writelines(keys_of_units(_read_job(job_directory), question))
+
+
+@cli.command("signatures")
+@_job
+def signatures_command(job_directory: Path) -> None:
+    """Print the signatures of some documents, named by JSON on standard input, as bytes."""
+    # Here: it loads numpy, which would keep every other command waiting.
+    from shard.dedup.answers import signatures_of_units
+
+    question = msgspec.json.decode(sys.stdin.buffer.read(), type=SignaturesQuestion)
+    sys.stdout.buffer.writelines(signatures_of_units(_read_job(job_directory), question))
 
 
 @cli.command("discard")

@@ -21,6 +21,7 @@ from shard.links import link_or_copy
 from shard.records import DIRECTORY_FILE, SPLITS, DirectoryRecord, SourceFacts, Split
 from shard.sidecars import make_sidecars, subject_of
 from shard.stored import Stored, StoredShard, open_stored
+from shard.trainers import SIGNATURES
 from shard.whole import appearing, make_last
 
 
@@ -120,6 +121,7 @@ def _record(sources: Sequence[Stored]) -> DirectoryRecord:
         units_sha256=hashlib.sha256(canonical_json(fingerprints)).hexdigest(),
         first_unit=0,
         base=None,
+        without=None,
     )
     return replace(
         records[0],
@@ -160,8 +162,16 @@ def _take(shard: StoredShard, place: Path, first: int, name: str, common: Direct
             copied += file.stat().st_size
     if record.sidecars:  # anew: some say which unit they are of
         subject = subject_of(place, stem, record, common.tokenizer.name, common.dtype, shard.lengths())
-        made = make_sidecars(subject, record.sidecars)
-        record = replace(record, sidecars=made.sha256)
+        made = make_sidecars(subject, record.sidecars.keys() - {SIGNATURES})
+        hashes = made.sha256
+        if SIGNATURES in record.sidecars:  # of the documents alone
+            hashes[SIGNATURES] = record.sidecars[SIGNATURES]
+            signatures = shard.payload.with_suffix(f".{SIGNATURES}")
+            if file_sha256(signatures) != hashes[SIGNATURES]:
+                raise VerificationError(f"{signatures}: these are not the bytes that its record describes")
+            if not link_or_copy(signatures, place / f"{stem}.{SIGNATURES}"):
+                copied += signatures.stat().st_size
+        record = replace(record, sidecars=hashes)
         copied += len(made.copied) * record.payload_bytes
     (place / f"{stem}.json").write_bytes(sealed_json(record))
     return copied

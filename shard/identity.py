@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from shard.compression import Compression
 from shard.frozen import Record, canonical_json
 from shard.inputs import Input
@@ -36,6 +38,8 @@ class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
     input: Input | None = None
     """None where suffixes say all."""
     compression: Compression | None = None
+    without: str | None = None
+    """Of what has been removed from these units: the identity before, why, and which documents, hashed."""
 
     @property
     def fingerprint(self) -> str:
@@ -51,7 +55,7 @@ class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
         ]
 
 
-MAY_DIFFER = frozenset({"text_column", "input", "units", "units_sha256", "first_unit", "base"})
+MAY_DIFFER = frozenset({"text_column", "input", "units", "units_sha256", "first_unit", "base", "without"})
 """Fields in which shards of one directory may differ: where their text came from, and which units they are."""
 
 
@@ -74,6 +78,12 @@ def broken_link(chain: Sequence[Identity]) -> str | None:
             )
         before = identity
     return None
+
+
+def without_some(identity: Identity, why: object, removed: str) -> Identity:
+    """Of what is left of a dataset: `why`, a record, and the sha256 of what is removed become part of it."""
+    decisive = canonical_json([identity.fingerprint, why, removed])
+    return replace(identity, without=hashlib.sha256(decisive).hexdigest(), first_unit=0, base=None)
 
 
 def identity_at(chain: Sequence[Identity], ordinal: int) -> Identity | None:

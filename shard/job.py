@@ -20,6 +20,7 @@ from shard.identity import Identity as Identity
 from shard.identity import broken_link
 from shard.inputs import BY_SUFFIX
 from shard.options import Options
+from shard.removal import Removal
 from shard.trainers import require_served
 
 FORMAT = "shardfleet"
@@ -174,6 +175,8 @@ class Job(Record, frozen=True, kw_only=True):
     earlier: tuple[Identity, ...] = ()
     """What the directories hold already, oldest first, where this run appends to them."""
     options: Options
+    removal: Removal | None = None
+    """What there is already is written without some documents, in place of tokenizing; None: units are tokenized."""
     units: tuple[Unit, ...]
     discard: tuple[int, ...] = ()
     """Units that another host has done: what is committed of them here is removed first."""
@@ -207,7 +210,7 @@ class Job(Record, frozen=True, kw_only=True):
         require(broken is None, f"earlier: {broken}")
         known = identity_of(self.dataset, self.tokenizer, self.holdout, ())
         compression = self.identity.compression
-        placed = ("units", "units_sha256", "first_unit", "base", "compression")
+        placed = ("units", "units_sha256", "first_unit", "base", "compression", "without")
         rest = {name: getattr(self.identity, name) for name in placed}
         differing = msgspec.structs.replace(known, **rest).differing(self.identity)
         require(not differing, f"the identity is that of another job: {'; '.join(differing)}")

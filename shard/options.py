@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from shard.dedup.settings import Scheme
 from shard.frozen import Record, require
 from shard.trainers import Trainer
 
@@ -36,6 +37,8 @@ class Options(Record, frozen=True, kw_only=True):
     """Whether a host that has nothing left waits for units that others cannot do, until the launcher hangs up."""
     trainers: tuple[Trainer, ...] = ()
     """Trainers that find their names and sidecars beside each payload, which is the same for all."""
+    signatures: Scheme | None = None
+    """By which every document gets a key and a signature, beside the shards; None for none."""
     progress_seconds: float = 2.0
     rank_restarts: int = 5
     """How often in a row a rank process that crashes is started again."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shard.batch import TextBatch, TokenBatch
+from shard.dedup.signatures import rows_of
 from shard.formats.frames import Codec
 from shard.formats.payload import payload_of
 from shard.job import Job, Unit
@@ -99,7 +100,7 @@ def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Writte
 
     Raises ShardError; nothing half-written stays.
     """
-    job, spec = place.job, place.job.tokenizer
+    job, spec, scheme = place.job, place.job.tokenizer, place.job.options.signatures
     started = time.monotonic()
     dropped: dict[str, int] = {"null": 0, "empty": 0, "invalid_utf8": 0}
     text_bytes = 0
@@ -113,7 +114,8 @@ def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Writte
             with stages(*ahead, interrupt=opened.abandon):
                 for text, tokens in encoded:
                     payload = payload_of(tokens, spec.dtype, spec.eod_id, spec.bos_id)
-                    writer.write(payload, held_out(text, job.holdout))
+                    signatures = None if scheme is None else rows_of(text, scheme)
+                    writer.write(payload, held_out(text, job.holdout), signatures)
                     for reason, rows in text.dropped.items():
                         dropped[reason] = dropped.get(reason, 0) + rows
                     text_bytes += len(text.data)

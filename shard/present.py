@@ -1,13 +1,15 @@
 """What of a shard is there, by its record and the sizes of its files: no byte of a payload is read."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
+from shard.dedup.header import scheme_at
+from shard.dedup.settings import Scheme
 from shard.errors import JobError
 from shard.formats.layout import index_size
+from shard.options import Options
 from shard.records import ShardRecord, read_shard
-from shard.trainers import ALIASES, SIDECARS, Trainer, sidecars_for
+from shard.trainers import ALIASES, SIDECARS, SIGNATURES, sidecars_for
 
 
 def is_whole(directory: Path, stem: str, record: ShardRecord) -> bool:
@@ -21,16 +23,27 @@ def is_whole(directory: Path, stem: str, record: ShardRecord) -> bool:
     return (payload, index) == (record.stored_bytes, index_size(record.documents))
 
 
-def lacking_sidecars(directory: Path, stem: str, record: ShardRecord, trainers: Iterable[Trainer]) -> tuple[str, ...]:
-    """Suffixes that the record of a shard lists, or these trainers ask for, and that are not there in their size."""
-    wanted = sidecars_for(trainers, record.tokens)
-    if not wanted and not record.sidecars:
+def lacking_sidecars(directory: Path, stem: str, record: ShardRecord, options: Options) -> tuple[str, ...]:
+    """Suffixes that the record of a shard lists, or these options ask for, and that are not there in their size.
+
+    Signatures are made again for who asks for them, by the scheme that is asked for, and for nobody else.
+    """
+    wanted = sidecars_for(options.trainers, record.tokens)
+    signed = options.signatures is not None and record.documents > 0
+    if not wanted and not record.sidecars and not signed:
         return ()
-    return tuple(
+    lacking = [
         suffix
-        for suffix in sorted({*wanted, *record.sidecars})
+        for suffix in sorted({*wanted, *record.sidecars} - {SIGNATURES})
         if suffix not in record.sidecars or not _has_sidecar(f"{directory}/{stem}.{suffix}", suffix, record)
-    )
+    ]
+    if signed and not _has_signatures(directory / f"{stem}.{SIGNATURES}", record, options.signatures):
+        lacking.append(SIGNATURES)
+    return tuple(lacking)
+
+
+def _has_signatures(path: Path, record: ShardRecord, scheme: Scheme | None) -> bool:
+    return SIGNATURES in record.sidecars and scheme_at(path) == scheme
 
 
 def _has_sidecar(path: str, suffix: str, record: ShardRecord) -> bool:

@@ -84,6 +84,11 @@ def _first_texts(dataset: Dataset, unit: Unit, locations: dict[str, str]) -> Ite
 
 def _only(texts: TextBatch, chosen: NDArray[np.int64]) -> TextBatch:
     """A batch of some of its documents, copied."""
-    pieces = [texts.document(int(index)) for index in chosen]
-    offsets = np.concatenate(([0], np.cumsum([len(piece) for piece in pieces], dtype=np.int64)))
-    return TextBatch(np.frombuffer(b"".join(pieces), dtype=np.uint8), offsets, rows=len(pieces), dropped={})
+    documents = [list(texts.pieces_of(int(index))) for index in chosen]
+    pieces = [piece for document in documents for piece in document]
+    # [pieces + 1], [documents + 1] int64
+    starts = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+    offsets = starts[np.cumsum([0, *map(len, documents)])]
+    sequences = None if texts.sequences is None else starts
+    data = np.frombuffer(b"".join(pieces), dtype=np.uint8)
+    return TextBatch(data, offsets, rows=len(documents), dropped={}, sequences=sequences)

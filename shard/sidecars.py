@@ -1,7 +1,7 @@
 """Sidecars of one shard: made beside its payload, and listed in its record."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from shard.links import alias
 from shard.present import lacking_sidecars
 from shard.records import SPLITS, ShardRecord, Split
 from shard.store import Directories, committed
-from shard.trainers import ALIASES, SIDECARS
+from shard.trainers import ALIASES, SIDECARS, SIGNATURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def make_sidecars(subject: Subject, suffixes: Iterable[str]) -> Made:
 
 
 def sidecar_bytes(subject: Subject, suffix: str) -> bytes:
-    """The content of a sidecar that is no other name of the payload."""
+    """The content of a trainer's sidecar that is no other name of the payload."""
     match suffix:
         case "ds.index":
             return ends_bytes(subject.lengths)
@@ -114,10 +114,15 @@ class Completed:
     copied: tuple[str, ...]
 
 
-def complete_unit(job: Job, directories: Directories, unit: Unit) -> Completed | None:
+Sign = Callable[[Path, str, ShardRecord], str]
+"""Writes the signatures of a shard, in a directory, with this stem and record. Returns the sha256 of the file."""
+
+
+def complete_unit(job: Job, directories: Directories, unit: Unit, sign: Sign) -> Completed | None:
     """Make the sidecars that a committed unit lacks, then its records anew. None when the unit is still to be done.
 
-    Its tokens are not read. Raises VerificationError when an index is damaged, DiskFullError.
+    Its tokens are not read, unless to sign them. Raises VerificationError when an index is damaged, DiskFullError, and
+    what `sign` raises.
     """
     records = committed(job, directories, unit)
     if records is None:
@@ -125,13 +130,16 @@ def complete_unit(job: Job, directories: Directories, unit: Unit) -> Completed |
     copied: list[str] = []
     for split in reversed(SPLITS):
         directory, record = directories[split], records[split]
-        lacking = lacking_sidecars(directory, unit.stem, record, job.options.trainers)
+        lacking = set(lacking_sidecars(directory, unit.stem, record, job.options))
         if not lacking:
             continue
-        made = make_sidecars(_subject(job, directory, unit.stem, record), lacking)
+        made = make_sidecars(_subject(job, directory, unit.stem, record), lacking - {SIGNATURES})
         copied += made.copied
+        hashes = {**record.sidecars, **made.sha256}
+        if SIGNATURES in lacking:
+            hashes[SIGNATURES] = sign(directory, unit.stem, record)
         fsync_directory(directory)
-        records[split] = msgspec.structs.replace(record, sidecars={**record.sidecars, **made.sha256})
+        records[split] = msgspec.structs.replace(record, sidecars=hashes)
         write_atomic(directory / f"{unit.stem}.json", sealed_json(records[split]))
         fsync_directory(directory)
     return Completed(records, tuple(copied))

@@ -1,7 +1,8 @@
 """Train or holdout, by content (pure).
 
 A document is held out iff xxh3_64(its UTF-8, seed) < rate · 2^64. So exact duplicates never sit on both sides, and the
-choice depends on neither order, shard nor host.
+choice depends on neither order, shard nor host. Of a document of several sequences that is the UTF-8 of all of them in
+a row, nothing between: the same text is on one side however it was cut.
 """
 
 import numpy as np

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import msgspec
 import pyarrow as pa
 
+from shard.batch import TextBatch
 from shard.dataset import Dataset
 from shard.disk import fsync_directory, is_full
 from shard.errors import DiskFullError, JobError, StoreError
@@ -24,7 +25,9 @@ from shard.stored import Stored
 from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.protocol import Reference
 
-Texts = Callable[[list[str], str | None], None]
+Text = str | list[str]
+"""A document; a list where it is of several sequences."""
+Texts = Callable[[Sequence[Text], str | None], None]
 """Takes documents, and where they are from."""
 
 
@@ -32,7 +35,7 @@ Texts = Callable[[list[str], str | None], None]
 class Documents:
     """Some documents in a row."""
 
-    texts: list[str]
+    texts: Sequence[Text]
     source: str | None = None
     """Where they are from; None where that is not said of documents."""
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -54,8 +57,13 @@ def of_dataset(dataset: Dataset, units: Sequence[Unit], locations: dict[str, str
             source = unit.path.partition("/")[0] if dataset.named else None
             with open_unit(unit) as batches:
                 for batch in batches:
-                    texts = [str(batch.document(number), "utf-8") for number in range(batch.documents)]
+                    texts = [_text(batch, number) for number in range(batch.documents)]
                     yield Documents(texts, source, batch.dropped)
+
+
+def _text(batch: TextBatch, number: int) -> Text:
+    sequences = [str(piece, "utf-8") for piece in batch.pieces_of(number)]
+    return sequences if len(sequences) > 1 else sequences[0]
 
 
 def of_shards(stored: Stored, reference: Reference) -> Iterator[Documents]:
@@ -81,7 +89,7 @@ def write_texts(documents: Iterable[Documents], targets: Sequence[Path], *, with
 
     A line of `.jsonl`, or a row of `.arrow`, has `text`, and `source` where that is wanted; a line of `.txt` is the
     document itself. Raises JobError or StoreError for targets that cannot be, and for a document that is no line of
-    `.txt`; DiskFullError. Then there are none.
+    `.txt`, or of several sequences anywhere but in `.jsonl`; DiskFullError. Then there are none.
     """
     for target in targets:
         if target.suffix not in _FORMS:
@@ -99,7 +107,7 @@ def write_texts(documents: Iterable[Documents], targets: Sequence[Path], *, with
 
 @contextmanager
 def _json_lines(file: BinaryIO, with_source: bool) -> Iterator[Texts]:
-    def write(texts: list[str], source: str | None) -> None:
+    def write(texts: Sequence[Text], source: str | None) -> None:
         said = {"source": source} if with_source else {}
         file.write(b"".join([msgspec.json.encode({"text": text, **said}) + b"\n" for text in texts]))
 
@@ -110,13 +118,13 @@ def _json_lines(file: BinaryIO, with_source: bool) -> Iterator[Texts]:
 def _lines(file: BinaryIO, with_source: bool) -> Iterator[Texts]:
     """Refuses a document that would come back as several, or as another."""
 
-    def write(texts: list[str], source: str | None) -> None:
-        for text in texts:
+    def write(texts: Sequence[Text], source: str | None) -> None:
+        for text in _whole(texts):
             if "\n" in text or text.endswith("\r"):
                 raise JobError(
                     f"a document has line ends in it, and in .txt every line is one: {text[:60]!r}…; write .jsonl"
                 )
-        file.write(b"".join([text.encode() + b"\n" for text in texts]))
+        file.write(b"".join([text.encode() + b"\n" for text in _whole(texts)]))
 
     yield write
 
@@ -128,11 +136,19 @@ def _arrow(file: BinaryIO, with_source: bool) -> Iterator[Texts]:
     schema = pa.schema([(name, pa.string()) for name in names])
     with pa.ipc.new_stream(file, schema) as stream:
 
-        def write(texts: list[str], source: str | None) -> None:
-            columns = {"text": texts, "source": [source] * len(texts)}
+        def write(texts: Sequence[Text], source: str | None) -> None:
+            columns = {"text": list(_whole(texts)), "source": [source] * len(texts)}
             stream.write_batch(pa.record_batch([pa.array(columns[name], pa.string()) for name in names], schema=schema))
 
         yield write
+
+
+def _whole(texts: Iterable[Text]) -> Iterator[str]:
+    """Raises JobError for a document of several sequences: joined, it would give other tokens."""
+    for text in texts:
+        if isinstance(text, list):
+            raise JobError(f"a document is a list of {len(text)} sequences: {text[0][:60]!r}…; write .jsonl")
+        yield text
 
 
 _FORMS: dict[str, Callable[[BinaryIO, bool], AbstractContextManager[Texts]]] = {

@@ -22,8 +22,11 @@ SUFFIXES: Mapping[Trainer, tuple[str, ...]] = {
 ALIASES = frozenset({"ds", "npy"})
 """Of these, other names of the payload."""
 
-SIDECARS = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-"""All of them."""
+SIGNATURES = "sig"
+"""What `--signatures` has beside a payload: see shard/dedup."""
+
+SIDECARS = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes) | {SIGNATURES}
+"""All that may stand beside a payload and its index."""
 
 
 def sidecars_for(trainers: Iterable[Trainer], tokens: int) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shard.dedup.signatures import Rows, SignatureFile
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.formats.frames import Codec
 from shard.formats.megatron import index_bytes
@@ -22,9 +23,9 @@ from shard.frozen import sealed_json
 from shard.job import FORMAT_VERSION, Job, Unit
 from shard.payloadfile import FramedFile, PayloadFile, RawFile
 from shard.records import SPLITS, ShardRecord, Split, UnitSource
-from shard.sidecars import Made, Subject, make_sidecars, remove_sidecars
+from shard.sidecars import Subject, make_sidecars, remove_sidecars
 from shard.store import Directories
-from shard.trainers import sidecars_for
+from shard.trainers import SIGNATURES, sidecars_for
 
 
 @dataclass
@@ -37,6 +38,7 @@ class _SplitFile:
     documents: int = 0
     tokens: int = 0
     payload_bytes: int = 0
+    signatures: SignatureFile | None = None
 
 
 class UnitWriter:
@@ -67,12 +69,16 @@ class UnitWriter:
             for split, directory in directories.items():
                 _remove_leftovers(directory, f".{unit.stem}.")
                 self._files[split] = _SplitFile(self._create(directory))
+                if (scheme := job.options.signatures) is not None:
+                    temporary = directory / f".{unit.stem}.{SIGNATURES}.{os.getpid()}.tmp"
+                    self._files[split].signatures = SignatureFile(temporary, scheme)
         except BaseException:
             self.discard()
             raise
 
-    def write(self, payload: Payload, held_out: NDArray[np.bool_]) -> None:
-        """Append a batch: the documents under the mask to holdout, the others to train."""
+    def write(self, payload: Payload, held_out: NDArray[np.bool_], signatures: Rows | None = None) -> None:
+        """Append a batch: the documents under the mask to holdout, the others to train; with their signatures, where
+        the job asks for some."""
         masks: dict[Split, NDArray[np.bool_]] = {"train": ~held_out, "holdout": held_out}
         for split, mask in masks.items():
             file = self._files[split]
@@ -84,6 +90,8 @@ class UnitWriter:
                 file.file.write(run)
                 file.tokens += len(run)
                 file.payload_bytes += run.nbytes
+            if file.signatures is not None and signatures is not None:
+                file.signatures.write(signatures[mask])
 
     def commit(self, source: UnitSource, dropped: dict[str, int], seconds: float) -> dict[Split, ShardRecord]:
         """Make the shards appear. Raises DiskFullError; nothing has appeared then that a resume would count."""
@@ -96,7 +104,7 @@ class UnitWriter:
                 compressed = file.file.finish()
                 write_atomic(directory / f"{self._unit.stem}.idx", index)
                 file.file.temporary.replace(directory / f"{self._unit.stem}.{self._suffix}")
-                made = self._make_sidecars(directory, file, lengths)
+                sidecars = self._make_sidecars(directory, file, lengths)
                 fsync_directory(directory)
             records[split] = ShardRecord(
                 version=FORMAT_VERSION,
@@ -113,7 +121,7 @@ class UnitWriter:
                 host=self._job.host,
                 rank=self._rank,
                 seconds=round(seconds, 3),
-                sidecars=made.sha256,
+                sidecars=sidecars,
                 compressed=compressed,
             )
         for split in reversed(SPLITS):
@@ -134,7 +142,7 @@ class UnitWriter:
             return RawFile(temporary)
         return FramedFile(temporary, self._codec, self._executor, ahead=self._threads)
 
-    def _make_sidecars(self, directory: Path, file: _SplitFile, lengths: NDArray[np.int32]) -> Made:
+    def _make_sidecars(self, directory: Path, file: _SplitFile, lengths: NDArray[np.int32]) -> dict[str, str]:
         suffixes = sidecars_for(self._job.options.trainers, file.tokens)
         subject = Subject(
             directory=directory,
@@ -147,9 +155,13 @@ class UnitWriter:
             lengths=lengths,
         )
         made = make_sidecars(subject, suffixes)
-        remove_sidecars(directory, self._unit.stem, but=suffixes)
         self.copied += made.copied
-        return made
+        hashes = made.sha256
+        if file.signatures is not None and file.documents:
+            hashes[SIGNATURES] = file.signatures.finish()
+            file.signatures.temporary.replace(directory / f"{self._unit.stem}.{SIGNATURES}")
+        remove_sidecars(directory, self._unit.stem, but=hashes)
+        return hashes
 
     def discard(self) -> None:
         """Drop whatever has not been committed."""
@@ -157,6 +169,8 @@ class UnitWriter:
             self._executor.shutdown(cancel_futures=True)
         for file in self._files.values():
             file.file.discard()
+            if file.signatures is not None:
+                file.signatures.discard()
 
 
 def _remove_leftovers(directory: Path, prefix: str) -> None:

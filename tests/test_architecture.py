@@ -12,7 +12,6 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = {
     # Plain data types: what plan, job, events and reports are made of.
     "shard.frozen": "*",
-    "shard.identity": {"Identity", "unlike"},
     "shard.job": "*",
     "shard.options": "*",
     "shard.progress": "*",
@@ -55,8 +54,16 @@ SHARED = {
     "shard.concat": {"concatenate"},
     "shard.imports.options": {"ImportOptions"},
     "shard.imports.run": {"IMPORTS", "import_tokens"},
-    "shard.dedup.run": {"Deduplication", "at_work", "deduplicate", "open_pair"},
-    "shard.dedup.settings": {"Kind", "Settings"},
+    "shard.dedup.run": {"at_work", "deduplicate", "open_pair"},
+    # Duplicates on all hosts: keys come to the launcher, removal lists go back.
+    "shard.dedup.gathered": {"Found", "Some", "UnitKeys", "find_gathered"},
+    "shard.dedup.parts": {"Duplicates"},
+    "shard.dedup.questions": {"KeysQuestion", "SignaturesQuestion", "keys_size"},
+    "shard.dedup.sources": {"source_of"},
+    "shard.identity": {"Identity", "unlike", "without_some"},
+    "shard.removal": "*",
+    "shard.dedup.header": {"HEADER_BYTES", "signatures_size"},
+    "shard.dedup.settings": {"Kind", "Scheme", "Scope", "Settings"},
     "shard.loader.bench": {"PACKINGS", "SHUFFLES", "LoaderFigures", "measure_loader"},
     "shard.stored": {"Stored", "open_stored"},
     "shard.summary": {"Document", "document_at", "lengths_of"},
@@ -106,7 +113,7 @@ DOORS = {
     "torch": {"shard/loader/torch.py"},
     "transformers": {"shard/training/check.py"},
     "uvicorn": {"provision/hubserver/"},
-    "xxhash": {"shard/dedup/hashes.py", "shard/split.py"},
+    "xxhash": {"shard/dedup/find.py", "shard/dedup/hashes.py", "shard/split.py"},
     "zstandard": {"shard/export/catid.py", "shard/formats/frames.py", "shard/imports/catid.py"},
     # Records, everywhere.
     "msgspec": {"provision/", "shard/"},
@@ -208,12 +215,13 @@ def test_imports_stand_at_the_top() -> None:
         for module, _, _ in imports(function)
     ]
     assert found == [
-        "provision/cli/dedup.py: dedup imports shard.dedup.run",
-        "provision/cli/dedup.py: dedup imports shard.dedup.run",
-        "provision/cli/dedup.py: dedup imports shard.dedup.run",
+        "provision/cli/dedup.py: dedup imports provision.cli.deduprun",
+        "provision/cli/dedup.py: dedup imports provision.cli.deduphere",
         "provision/cli/tools.py: serve imports provision.hubserver",
         "shard/cli.py: rank imports shard.host.rank",
         "shard/cli.py: survey_command imports shard.source.hubcheck",
+        "shard/cli.py: keys_command imports shard.dedup.answers",
+        "shard/cli.py: signatures_command imports shard.dedup.answers",
         "shard/cli.py: verify imports shard.verify.stores",
         "shard/cli.py: export_command imports shard.export.options",
         "shard/cli.py: export_command imports shard.host.exports",

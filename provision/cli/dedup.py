@@ -1,33 +1,22 @@
-"""dedup: directories of shards without the documents that stand in them more than once, on this machine."""
+"""dedup: shards without the documents that stand in them more than once, on this machine or on all hosts of a run."""
 
-import os
-import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from provision.cli.values import Rate
-from provision.decoder import decoder_of
-from provision.errors import InputError, TooManyDuplicatesError
-from shard.dedup.settings import Kind, Settings
-from shard.records import Split
-
-if TYPE_CHECKING:
-    from shard.dedup.run import Deduplication
-
-_SIMILARITIES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-_DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
+from shard.dedup.settings import Kind, Scheme, Scope, Settings
 
 
 @click.command()
-@click.argument("directories", nargs=2, metavar="DIR HOLDOUT", type=_DIRECTORY)
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to make, for train.")
+@click.argument("what", nargs=-1, required=True, metavar="RUN | DIR HOLDOUT")
+@click.option(
+    "--to", "target", required=True, metavar="DIR", help="Directory to make, for train; of a run, on each host."
+)
 @click.option(
     "--holdout-dir",
     "holdout",
-    type=click.Path(path_type=Path),
+    metavar="DIR",
     help="Directory to make, for holdout.  [default: that of --to with _holdout behind it]",
 )
 @click.option(
@@ -44,6 +33,13 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 @click.option("--threshold", type=float, default=0.85, show_default=True, help="Estimated Jaccard similarity.")
 @click.option("--seed", type=int, default=42, show_default=True, help="Of the permutations.")
 @click.option(
+    "--scope",
+    type=click.Choice(["global", "source", "none"]),
+    default="global",
+    show_default=True,
+    help="Copies anywhere, copies within one of several named or joined datasets, or none.",
+)
+@click.option(
     "--max-removed",
     type=Rate(),
     default="20%",
@@ -55,16 +51,28 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
     "--work-dir",
     "work",
     type=click.Path(path_type=Path),
-    help="For signatures and removal lists; the next start uses them.  [default: that of --to with _dedup behind it]",
+    help="Of directories: for signatures and removal lists; the next start uses them.  [default: that of --to with "
+    "_dedup behind it]",
 )
 @click.option(
-    "--processes", type=click.IntRange(min=1), default=None, help="[default: the cores that this process may use]"
+    "--processes",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Of directories.  [default: the cores that this process may use]",
 )
-@click.option("--tokenizer", help="Its file, where the name in the shards does not lead to it: as for launch.")
+@click.option("--tokenizer", help="Of directories: its file, where the name in the shards does not lead to it.")
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Of a run: plan, script, events of the one that removes.  [default: runs/<run id>]",
+)
+@click.option("--plain", is_flag=True, help="Of a run: lines instead of the dashboard.")
+@click.option("--json", "as_json", is_flag=True, help="Of a run: events as JSON lines, as launch prints them.")
 def dedup(
-    directories: tuple[Path, Path],
-    target: Path,
-    holdout: Path | None,
+    what: tuple[str, ...],
+    target: str,
+    holdout: str | None,
     kind: Kind,
     ngram: int,
     num_perm: int,
@@ -72,87 +80,48 @@ def dedup(
     rows: int,
     threshold: float,
     seed: int,
+    scope: Scope,
     max_removed: float,
     dry_run: bool,
     work: Path | None,
     processes: int | None,
     tokenizer: str | None,
+    run_dir: Path | None,
+    plain: bool,
+    as_json: bool,
 ) -> None:
-    """Write DIR and HOLDOUT, train and holdout of one dataset, anew without duplicates.
+    """Write shards anew without duplicates: those of a finished RUN, each host its own, or DIR and HOLDOUT, train and
+    holdout of one dataset on this machine.
 
-    Of documents that are alike the first stays, in dataset order, on whichever side it is. What would be removed is
-    said before anything is written. After a crash or Ctrl+C the same command goes on with the signatures there.
+    Of documents that are alike the first stays, in dataset order, on whichever side and host it is. What would be
+    removed is said before anything is written. After a crash or Ctrl+C the same command goes on with what is there.
     """
-    # DuckDB takes a tenth of a second to import, and no other command needs it.
-    from shard.dedup.run import at_work, deduplicate, open_pair
-
     settings = Settings(
-        kind=kind,
-        ngram=ngram,
-        num_perm=num_perm,
+        scheme=Scheme(kind=kind, ngram=ngram, num_perm=num_perm, seed=seed),
         bands=max(1, num_perm // max(1, rows)) if bands is None else bands,
         rows=rows,
         threshold=threshold,
-        seed=seed,
+        scope=scope,
     )
-    pair = open_pair(directories)
-    final = target.absolute()
-    finals: dict[Split, Path] = {"train": final, "holdout": holdout or final.with_name(f"{final.name}_holdout")}
-    if not dry_run:
-        _require_new(finals.values())
-    if kind == "minhash":
-        click.echo(_curve(settings))
-    here, units = len(pair["train"].shards), pair["train"].record.identity.units
-    if here < units:
-        click.echo(
-            f"note: {here:,} of the dataset's {units:,} units are here; copies of what the others hold will stay"
-        )
-    many = processes or len(os.sched_getaffinity(0))
-    work = work or final.with_name(f"{final.name}_dedup")
-    reference = decoder_of(pair["train"].record.tokenizer, tokenizer)
-    shards = sum(len(stored.shards) for stored in pair.values())
-    with at_work(work):
-        with click.progressbar(length=shards, label="signatures", file=sys.stderr) as bar:
-            found = deduplicate(pair, reference, settings, work, processes=many, progress=lambda: bar.update(1))
-        click.echo(_estimate(found))
-        if dry_run:
-            return
-        if found.duplicates.share > max_removed:
-            raise TooManyDuplicatesError(
-                f"{found.duplicates.share:.2%} of the documents would go, which is more than --max-removed "
-                f"{max_removed:.2%}; look at some in {work / 'removed'}, then give a higher one"
-            )
-        for split, done in found.write(finals, many).items():
-            click.echo(f"{done.directory}: {split}, {done.documents:,} documents, {done.tokens:,} tokens")
-    click.echo(f"{work}: signatures and removal lists; remove it when they are of no more use")
+    # DuckDB takes a tenth of a second to import, and no other command needs it.
+    if len(what) == 1:
+        _refuse("a run", work_dir=work, processes=processes, tokenizer=tokenizer)
+        from provision.cli.deduprun import dedup_run
+
+        style = ["--json"] if as_json else ["--plain"] if plain else []
+        dedup_run(what[0], (target, holdout), settings, max_removed, dry_run=dry_run, run_dir=run_dir, style=style)
+    elif len(what) == 2:
+        _refuse("directories", run_dir=run_dir, plain=plain, json=as_json)
+        from provision.cli.deduphere import dedup_here
+
+        directories = Path(what[0]), Path(what[1])
+        finals = Path(target), None if holdout is None else Path(holdout)
+        dedup_here(directories, finals, settings, max_removed, dry_run, work, processes, tokenizer)
+    else:
+        raise click.UsageError("give a run, or one directory of train and one of holdout")
 
 
-def _require_new(finals: Iterable[Path]) -> None:
-    """Before hours of work, not after them."""
-    for final in finals:
-        if final.exists():
-            raise InputError(f"{final}: exists, and nothing is replaced: remove it, or choose another")
-
-
-def _curve(settings: Settings) -> str:
-    """How likely two documents of some similarity are found."""
-    lines = [
-        f"{settings.bands} bands of {settings.rows} rows, {settings.num_perm} permutations, threshold "
-        f"{settings.threshold}: of two documents that have a share J of their {settings.ngram}-grams in common",
-        "     J   compared   alike if compared",
-    ]
-    lines += [f"  {one:.2f}   {settings.compared(one):8.4f}   {settings.passed(one):8.4f}" for one in _SIMILARITIES]
-    return "\n".join(lines)
-
-
-def _estimate(found: "Deduplication") -> str:
-    """What would be removed."""
-    duplicates = found.duplicates
-    near = len(duplicates.removed) - duplicates.exact
-    said = f"{duplicates.exact:,} equal to an earlier one"
-    if found.settings.kind == "minhash":
-        said += f", {near:,} nearly so ({duplicates.compared:,} pairs compared)"
-    return (
-        f"{len(duplicates.removed):,} of {duplicates.documents:,} documents would go, {duplicates.share:.2%}: {said}; "
-        f"lists in {found.work / 'removed'}"
-    )
+def _refuse(what: str, **values: object) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in values.items() if value]
+    if given:
+        raise click.UsageError(f"{given[0]} is not for {what}")

@@ -12,11 +12,12 @@ from provision.cli.exportoptions import EXPORT_NAMES, EXPORT_OPTIONS, export_wan
 from provision.cli.failing import FAILURE_OPTIONS
 from provision.cli.fetching import FETCH_OPTIONS
 from provision.cli.hostsfile import hosts_option, slots_option
-from provision.cli.storage import compress_option, compression_of, for_option, frame_tokens_option
+from provision.cli.storage import compress_option, compression_of, for_option, frame_tokens_option, signatures_option
 from provision.cli.values import Rate, Size
 from provision.plan import Policy
 from provision.prepare import Request
 from provision.tokenizers import NO_EOD, OWN
+from shard.dedup.settings import Scheme
 from shard.options import Options
 from shard.tokenizer.ranks import RANK_FILES
 from shard.trainers import Trainer
@@ -82,6 +83,7 @@ _OPTIONS = (
     for_option,
     compress_option,
     frame_tokens_option,
+    signatures_option,
     click.option(
         "--unit-size",
         "unit_bytes",
@@ -146,7 +148,7 @@ _ABSENT = {"output_dir": "", "overwrite": False}
 _NAMES = (
     *("hosts_file", "default_slots", *DATASET_NAMES, "tokenizer", "eod", "bos"),
     *("output_dir", "holdout_dir", "holdout_rate", "holdout_seed", "unit_bytes", "fetch", "spans_in_flight"),
-    *("trainers", "compress_level", "frame_tokens"),
+    *("trainers", "compress_level", "frame_tokens", "signatures"),
     *("max_bandwidth", "attempts", "retry_seconds", "stall_seconds", "grace_seconds", "on_disconnect", "lease_seconds"),
     *("detached", "on_host_failure", "rebalance", "lost_seconds", "gather_holdout"),
     *EXPORT_NAMES,
@@ -159,6 +161,7 @@ def _request(
     trainers: tuple[Trainer, ...],
     compress_level: int | None,
     frame_tokens: int | None,
+    signatures: Scheme | None,
     fetch: Any,
     spans_in_flight: int,
     max_bandwidth: int | None,
@@ -183,6 +186,7 @@ def _request(
         options=Options(
             fetch=fetch,
             trainers=trainers,
+            signatures=signatures,
             attempts=attempts,
             retry_seconds=retry_seconds,
             stall_seconds=stall_seconds,

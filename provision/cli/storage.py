@@ -2,7 +2,7 @@
 
 import click
 
-from provision.cli.values import Count, Trainers
+from provision.cli.values import Count, Schemes, Trainers
 from shard.compression import DEFAULT_FRAME_TOKENS, DEFAULT_LEVEL, LEVELS, Compression
 from shard.errors import JobError
 from shard.trainers import SUFFIXES
@@ -31,6 +31,17 @@ frame_tokens_option = click.option(
     type=Count(),
     metavar="N",
     help=f"With --compress: tokens of a frame; a reader decodes whole ones.  [default: {DEFAULT_FRAME_TOKENS}]",
+)
+
+
+signatures_option = click.option(
+    "--signatures",
+    is_flag=False,
+    flag_value="minhash",
+    type=Schemes(),
+    metavar="[SCHEME]",
+    help="Write beside the shards what 'shardfleet dedup' compares: minhash, exact, or with other values than "
+    "minhash,ngram=5,num-perm=64,seed=42.",
 )
 
 

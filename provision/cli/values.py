@@ -6,10 +6,14 @@ from fractions import Fraction
 from typing import Any
 
 import click
+import msgspec
 
+from shard.dedup.settings import Scheme
+from shard.errors import JobError
 from shard.trainers import SUFFIXES, Trainer
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)", re.IGNORECASE)
+_SCHEME_FIELDS = ("ngram", "num-perm", "seed")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
@@ -64,6 +68,28 @@ class Trainers(click.ParamType[tuple[Trainer, ...]]):
                 self.fail(f"{name!r} is no trainer that reads the payload as it lies: {hint}", param, ctx)
         # In one order, however they are given: plans of equal meaning are equal.
         return tuple(trainer for trainer in SUFFIXES if trainer in names)
+
+
+class Schemes(click.ParamType[Scheme]):
+    """`minhash`, `exact`, or either with fields behind it: `minhash,ngram=3,num-perm=128,seed=7`."""
+
+    name = "scheme"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Scheme:
+        if isinstance(value, Scheme):
+            return value
+        kind, *fields = [part.strip() for part in str(value).split(",")]
+        given = {"kind": kind}
+        for field in fields:
+            name, _, number = field.partition("=")
+            if name not in _SCHEME_FIELDS or name in given:
+                self.fail(f"{field!r} is none of {', '.join(f'{name}=N' for name in _SCHEME_FIELDS)}", param, ctx)
+            given[name] = number
+        try:
+            named = {name.replace("-", "_"): text for name, text in given.items()}
+            return msgspec.convert(named, Scheme, strict=False)
+        except (msgspec.ValidationError, JobError) as error:
+            self.fail(f"{value!r}: {error}; write minhash, exact, or minhash,ngram=3,num-perm=128", param, ctx)
 
 
 class Rate(click.ParamType[float]):

@@ -1,4 +1,4 @@
-"""Pairs of documents → which of them are alike enough, and which documents hang together (pure)."""
+"""Pairs of documents → which of them are alike enough, and which documents hang together."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +7,8 @@ from shard.dedup.groups import Pairs
 
 _COMPARED = 1 << 16
 """Pairs whose signatures are held at a time, 512 bytes each."""
+_LINKED = 1 << 20
+"""Pairs that are linked at a time, 100 bytes each."""
 
 
 def alike(
@@ -25,16 +27,47 @@ def alike(
     return found
 
 
-def smallest_of(pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(documents, ascending, of all pairs; for each the lowest number among those it hangs together with).
+class Clusters:
+    """What hangs together, of pairs that come some at a time and are not kept: 16 bytes for each document, no pair.
 
-    Labels sink along pairs and are then followed to their end, until nothing changes: it does not matter in which order
-    the pairs come. After Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm" (1982).
+    It does not matter in which order the pairs come.
     """
-    documents = np.unique(pairs)
-    # [pairs] places in `documents`
-    left, right = np.searchsorted(documents, pairs[:, 0]), np.searchsorted(documents, pairs[:, 1])
-    labels = np.arange(len(documents))
+
+    def __init__(self, documents: NDArray[np.int64]) -> None:
+        """Documents, ascending, that are in any pair: each a cluster by itself."""
+        self.documents = documents
+        # [documents] the place of a lower one of the same cluster, or its own place for the lowest
+        self._lower = np.arange(len(documents))
+
+    def link(self, pairs: Pairs) -> None:
+        """Make one of the clusters of each pair."""
+        for start in range(0, len(pairs), _LINKED):
+            places = np.searchsorted(self.documents, pairs[start : start + _LINKED])
+            lowest = self._followed(places)
+            self._lower[places] = lowest  # so that no path grows long
+            some, smallest = _smallest_of(lowest)
+            self._lower[some] = smallest
+
+    def smallest(self) -> NDArray[np.int64]:
+        """[documents] of each the lowest number of its cluster."""
+        return self.documents[self._followed(self._lower)]
+
+    def _followed(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        while not np.array_equal(lower := self._lower[places], places):
+            places = lower
+        return places
+
+
+def _smallest_of(pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(numbers, ascending, of all pairs; for each the lowest among those it hangs together with).
+
+    Labels sink along pairs and are then followed to their end, until nothing changes. After Shiloach and Vishkin, "An
+    O(log n) parallel connectivity algorithm" (1982).
+    """
+    numbers = np.unique(pairs)
+    # [pairs] places in `numbers`
+    left, right = np.searchsorted(numbers, pairs[:, 0]), np.searchsorted(numbers, pairs[:, 1])
+    labels = np.arange(len(numbers))
     while True:
         before = labels.copy()
         lower = np.minimum(labels[left], labels[right])
@@ -43,4 +76,4 @@ def smallest_of(pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         while not np.array_equal(further := labels[labels], labels):
             labels = further
         if np.array_equal(labels, before):
-            return documents, documents[labels]
+            return numbers, numbers[labels]

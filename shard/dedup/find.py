@@ -1,101 +1,114 @@
-"""Which documents are duplicates: keys and signatures of all shards → a removal list for each."""
+"""Which documents are duplicates: keys of all shards, then signatures of those that meet (pure but for scratch files).
 
+Shards may lie on this machine or on others: who asks says how keys and signatures are had.
+"""
+
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
-from shard.dedup.clusters import alike, smallest_of
-from shard.dedup.groups import Pairs
-from shard.dedup.minhash import band_keys, has_signature
+from shard.dedup.clusters import Clusters, alike
+from shard.dedup.minhash import has_signature
 from shard.dedup.pairs import KeyStore
+from shard.dedup.parts import Duplicates, Fetch, Part, numbered, within
 from shard.dedup.settings import Settings
-from shard.dedup.unitfile import UnitFile, numbered
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicates:
-    """What is to be removed."""
+def find_duplicates(parts: Sequence[Part], settings: Settings, work: Path, fetch: Fetch) -> Duplicates:
+    """Find the duplicates among the documents of these parts.
 
-    documents: int
-    """Of all shards."""
-    removed: NDArray[np.int64]
-    """[duplicates] numbers of documents, ascending."""
-    kept: NDArray[np.int64]
-    """[duplicates] for each the document that stays, the one with the lowest number of its cluster."""
-    exact: int
-    """Of the duplicates: those whose normal form is that of an earlier document."""
-    compared: int
-    """Pairs whose signatures were compared."""
-
-    @property
-    def share(self) -> float:
-        """Of the documents that would be removed."""
-        return len(self.removed) / max(1, self.documents)
-
-
-def find_duplicates(files: Sequence[UnitFile], settings: Settings, work: Path) -> Duplicates:
-    """Find the duplicates among the documents of these files, numbered in their order.
-
-    Raises VerificationError for a damaged file, JobError without DuckDB.
+    Raises VerificationError for a damaged file, JobError without DuckDB, and what `fetch` raises.
     """
-    bands = settings.bands if settings.kind == "minhash" else 0
+    total = sum(part.documents for part in parts)
+    if settings.scope == "none":
+        nothing = np.empty(0, dtype=np.int64)
+        return Duplicates(documents=total, removed=nothing, kept=nothing, exact=0, compared=0)
+    bands = settings.bands if settings.scheme.kind == "minhash" else 0
     with KeyStore(work, bands) as store:
-        for first, file in numbered(files):
-            store.add_exact(first, file.read(settings)[0])
+        for first, part in numbered(parts):
+            store.add_exact(first, part.exact() ^ _apart(part, settings))
         equal = store.equal()
-        linked, compared = [equal], 0
         if bands:
-            near, compared = _near(files, settings, store, equal[:, 1], work)
-            linked.append(near)
-    documents, smallest = smallest_of(np.concatenate(linked))
-    duplicate = documents != smallest
+            _add_banded(parts, settings, store, equal[:, 1])
+        near = store.candidate_documents()
+        clusters = Clusters(np.union1d(equal, near))
+        clusters.link(equal)
+        compared = _link_alike(parts, settings, store, near, clusters, work, fetch)
+    smallest = clusters.smallest()
+    duplicate = clusters.documents != smallest
     return Duplicates(
-        documents=sum(file.documents for file in files),
-        removed=documents[duplicate],
+        documents=total,
+        removed=clusters.documents[duplicate],
         kept=smallest[duplicate],
         exact=len(equal),
         compared=compared,
     )
 
 
-def _near(
-    files: Sequence[UnitFile], settings: Settings, store: KeyStore, copies: NDArray[np.int64], work: Path
-) -> tuple[Pairs, int]:
-    """(pairs of documents that are alike, pairs compared), exact copies of earlier documents left out."""
-    for first, file in numbered(files):
-        signatures = file.read(settings)[1]
-        able = has_signature(signatures)
-        able[_within(copies, first, file.documents)] = False
+def _add_banded(parts: Sequence[Part], settings: Settings, store: KeyStore, copies: NDArray[np.int64]) -> None:
+    """Store the band keys of all documents but exact copies of earlier ones."""
+    for first, part in numbered(parts):
+        keys = part.banded()
+        able = has_signature(keys, settings)
+        able[within(copies, first, part.documents)] = False
         positions = np.flatnonzero(able)
-        store.add_banded(first + positions, band_keys(signatures[positions], settings))
-    documents = store.candidate_documents()
-    found, compared = [np.empty((0, 2), dtype=np.int64)], 0
-    # On disk: signatures of the documents that are in any pair, which the kernel may drop from memory again.
-    with TemporaryFile(dir=work) as scratch:
-        for first, file in numbered(files):
-            positions = _within(documents, first, file.documents)
-            if len(positions):
-                scratch.write(file.rows(settings, positions).tobytes())
-        scratch.flush()
-        if len(documents):
-            shape = (len(documents), settings.num_perm)
-            signatures = np.memmap(scratch, dtype=np.uint32, mode="r", shape=shape)
+        store.add_banded(first + positions, keys[positions] ^ _apart(part, settings))
+
+
+def _link_alike(
+    parts: Sequence[Part],
+    settings: Settings,
+    store: KeyStore,
+    documents: NDArray[np.int64],
+    clusters: Clusters,
+    work: Path,
+    fetch: Fetch,
+) -> int:
+    """Link what is alike of the pairs in the store. Returns how many were compared."""
+    compared = 0
+    if len(documents):
+        # On disk: signatures of the documents that are in any pair, which the kernel may drop from memory again.
+        with TemporaryFile(dir=work) as scratch:
+            signatures = _fetched(scratch.fileno(), parts, documents, settings, fetch)
             for pairs in store.candidates():
                 compared += len(pairs)
-                found.append(pairs[alike(pairs, documents, signatures, settings.least_equal)])
-    return np.concatenate(found), compared
+                clusters.link(pairs[alike(pairs, documents, signatures, settings.least_equal)])
+    return compared
 
 
-def _within(documents: NDArray[np.int64], first: int, count: int) -> NDArray[np.int64]:
-    """Positions, from `first` on, of those of the documents, ascending, that are among the next `count`."""
-    start, end = np.searchsorted(documents, (first, first + count))
-    return documents[start:end] - first
+def _fetched(
+    scratch: int, parts: Sequence[Part], documents: NDArray[np.int64], settings: Settings, fetch: Fetch
+) -> NDArray[np.uint32]:
+    """[documents, permutations] uint32: the signatures of these documents, in a file."""
+    wanted: dict[int, NDArray[np.int64]] = {}
+    places: dict[int, int] = {}
+    taken = 0
+    for number, (first, part) in enumerate(numbered(parts)):
+        positions = within(documents, first, part.documents)
+        if len(positions):
+            wanted[number], places[number] = positions, taken
+            taken += len(positions)
+    shape = (taken, settings.scheme.num_perm)
+    os.ftruncate(scratch, 4 * shape[0] * shape[1])
+    with os.fdopen(os.dup(scratch), "r+b") as file:
+        signatures = np.memmap(file, dtype="<u4", mode="r+", shape=shape)
+
+    def take(number: int, data: bytes) -> None:
+        start = places.pop(number)
+        rows = np.frombuffer(data, dtype="<u4").reshape(len(wanted[number]), shape[1])
+        signatures[start : start + len(rows)] = rows
+
+    fetch(wanted, take)
+    if places:
+        raise AssertionError(f"no signatures came of parts {sorted(places)[:5]}")
+    return signatures
 
 
-def removed_from(duplicates: Duplicates, first: int, count: int) -> NDArray[np.int64]:
-    """[duplicates] positions within a shard whose `count` documents are numbered from `first` on."""
-    return _within(duplicates.removed, first, count)
+def _apart(part: Part, settings: Settings) -> np.uint64:
+    """What keeps keys of different sources apart, where those are not to be compared."""
+    return np.uint64(xxhash.xxh3_64_intdigest(part.source.encode()) if settings.scope == "source" else 0)

@@ -12,10 +12,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.batch import TextBatch
 from shard.dedup.hashes import combined, mixed, word_hashes
-from shard.dedup.settings import Settings
-from shard.dedup.words import Words, words_of
+from shard.dedup.settings import Scheme, Settings
+from shard.dedup.words import Words
 
 NO_VALUE = 0xFFFFFFFF
 """All values of a signature that stands for none: the document has fewer words than an n-gram."""
@@ -24,29 +23,24 @@ _BLOCK_GRAMS = 1 << 15
 """Grams that pass through all permutations together: with their products, what a core's second cache holds."""
 
 
-def signatures_of(batch: TextBatch, settings: Settings) -> NDArray[np.uint32]:
+def signatures_of(words: Words, scheme: Scheme) -> NDArray[np.uint32]:
     """[documents, permutations] uint32: the signature of every document."""
-    return signatures_of_words(words_of(batch), settings)
-
-
-def signatures_of_words(words: Words, settings: Settings) -> NDArray[np.uint32]:
-    """The same of words that are found already."""
     documents = len(words.first) - 1
-    signatures = np.full((documents, settings.num_perm), NO_VALUE, dtype=np.uint32)
+    signatures = np.full((documents, scheme.num_perm), NO_VALUE, dtype=np.uint32)
     # [documents] int64: grams of each, those without any left out from here on
-    counts = np.diff(words.first) - (settings.ngram - 1)
+    counts = np.diff(words.first) - (scheme.ngram - 1)
     able = np.flatnonzero(counts > 0)
     if not len(able):
         return signatures
     counts = counts[able]
-    every = (combined(word_hashes(words), settings.ngram) >> np.uint64(32)).astype(np.uint32)
+    every = (combined(word_hashes(words), scheme.ngram) >> np.uint64(32)).astype(np.uint32)
     offsets = np.concatenate(([0], np.cumsum(counts)))
     # Grams that reach into the next document are left out.
     firsts = words.first[:-1][able]
     grams = every[np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], counts)]
     for start, end in _blocks(offsets):
         block = grams[offsets[start] : offsets[end]]
-        signatures[able[start:end]] = _least(block, offsets[start:end] - offsets[start], settings)
+        signatures[able[start:end]] = _least(block, offsets[start:end] - offsets[start], scheme)
     return signatures
 
 
@@ -60,17 +54,18 @@ def band_keys(signatures: NDArray[np.uint32], settings: Settings) -> NDArray[np.
     return keys
 
 
-def has_signature(signatures: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """[documents] bool: which signatures stand for n-grams."""
-    found: NDArray[np.bool_] = (signatures != NO_VALUE).any(axis=1)
+def has_signature(keys: NDArray[np.uint64], settings: Settings) -> NDArray[np.bool_]:
+    """[documents] bool: which band keys are of signatures that stand for n-grams."""
+    none = band_keys(np.full((1, settings.scheme.num_perm), NO_VALUE, dtype=np.uint32), settings)
+    found: NDArray[np.bool_] = (keys != none).any(axis=1)
     return found
 
 
-def _least(grams: NDArray[np.uint32], starts: NDArray[np.int64], settings: Settings) -> NDArray[np.uint32]:
+def _least(grams: NDArray[np.uint32], starts: NDArray[np.int64], scheme: Scheme) -> NDArray[np.uint32]:
     """[documents, permutations] uint32, of documents whose grams begin at `starts`."""
-    least = np.empty((settings.num_perm, len(starts)), dtype=np.uint32)
+    least = np.empty((scheme.num_perm, len(starts)), dtype=np.uint32)
     values = np.empty_like(grams)
-    for number, (factor, term) in enumerate(_permutations(settings.num_perm, settings.seed)):
+    for number, (factor, term) in enumerate(_permutations(scheme.num_perm, scheme.seed)):
         np.multiply(grams, factor, out=values)
         np.add(values, term, out=values)
         np.minimum.reduceat(values, starts, out=least[number])

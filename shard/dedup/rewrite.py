@@ -1,6 +1,5 @@
 """A pair of directories without some of its documents: new directories, which appear whole or not at all."""
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 
 from shard.alone import job_alone
 from shard.compression import RANKS_FILE
+from shard.dedup.copying import copy_unit, dropped_with
+from shard.dedup.lists import removed_sha256
 from shard.dedup.processes import in_processes
 from shard.errors import JobError
-from shard.formats.payload import Payload
-from shard.frozen import canonical_json
+from shard.identity import without_some
 from shard.inputs import BY_SUFFIX
 from shard.job import Dataset, Holdout, Job, TokenizerSpec, Unit
 from shard.links import link_or_copy
@@ -27,9 +27,6 @@ from shard.store import Directories, open_store
 from shard.stored import Stored, StoredShard
 from shard.whole import appearing
 from shard.writer import UnitWriter
-
-REASON = "duplicate"
-"""Under which removed documents are counted among the dropped rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +76,8 @@ def rewrite(
 def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: object) -> Job:
     record = train.record
     facts, source = record.tokenizer, record.source
-    removed = hashlib.sha256()
-    for unit in units:
-        for positions in unit.removed.values():
-            removed.update(len(positions).to_bytes(8, "little") + positions.astype("<i8").tobytes())
-    identity = replace(
-        record.identity,
-        units_sha256=hashlib.sha256(canonical_json([record.fingerprint, why, removed.hexdigest()])).hexdigest(),
-        first_unit=0,
-        base=None,
-    )
+    removed = removed_sha256(positions for unit in units for positions in unit.removed.values())
+    identity = without_some(record.identity, why, removed)
     dataset = Dataset(
         kind="files",
         name=source.dataset,
@@ -114,24 +103,8 @@ def _write_unit(job: Job, directories: Directories, appended: bool, unit: Lessen
     with ExitStack() as stack:
         writer = UnitWriter(job, itself, directories, before.rank, codec=codec)
         stack.callback(writer.discard)
-        for split, shard in unit.shards.items():
-            keep = np.ones(shard.record.documents, dtype=np.bool_)
-            keep[unit.removed[split]] = False
-            first = 0
-            for block in shard.blocks():
-                count = len(block.offsets) - 1
-                kept = _only(block, keep[first : first + count])
-                writer.write(kept, np.full(len(kept.offsets) - 1, split == "holdout"))
-                first += count
-        duplicates = sum(len(positions) for positions in unit.removed.values())
-        dropped = {**before.dropped, REASON: before.dropped.get(REASON, 0) + duplicates}
-        return writer.commit(replace(before.source, path=path), dropped, before.seconds)
-
-
-def _only(block: Payload, mask: NDArray[np.bool_]) -> Payload:
-    """The documents under the mask alone."""
-    tokens = np.concatenate([block.tokens[:0], *block.runs(mask)])
-    return Payload(tokens, np.concatenate(([0], np.cumsum(block.lengths(mask), dtype=np.int64))))
+        copy_unit(writer, unit.shards, unit.removed)
+        return writer.commit(replace(before.source, path=path), dropped_with(before, unit.removed), before.seconds)
 
 
 def units_of(pair: dict[Split, Stored], removed: dict[tuple[Split, str], NDArray[np.int64]]) -> list[Lessened]:

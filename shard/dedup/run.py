@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.find import Duplicates, find_duplicates, removed_from
+from shard.dedup.find import find_duplicates
+from shard.dedup.lists import removed_of, write_lists
 from shard.dedup.pairs import require_duckdb
+from shard.dedup.parts import Duplicates
 from shard.dedup.processes import in_processes
 from shard.dedup.rewrite import Written, rewrite, units_of
 from shard.dedup.settings import Settings
+from shard.dedup.sources import source_of
 from shard.dedup.text import TokenBytes, token_bytes_of
-from shard.dedup.unitfile import UnitFile, numbered
-from shard.disk import fsync_directory, write_atomic
+from shard.dedup.unitfile import UnitFile, fetch_from
 from shard.errors import DirectoryInUseError, JobError
 from shard.records import SPLITS, Split
 from shard.store import Directories
@@ -43,8 +45,10 @@ class Deduplication:
     def removed(self) -> dict[tuple[Split, str], NDArray[np.int64]]:
         """[duplicates] positions within every shard, by split and stem."""
         return {
-            (file.shard.record.split, file.shard.stem): removed_from(self.duplicates, first, file.documents)
-            for first, file in numbered(self.files)
+            (file.shard.record.split, file.shard.stem): positions
+            for file, positions in zip(
+                self.files, removed_of(self.duplicates, sizes_of(self.files)).values(), strict=True
+            )
         }
 
     def write(self, finals: Directories, processes: int) -> dict[Split, Written]:
@@ -100,46 +104,41 @@ def deduplicate(
     """
     require_duckdb()
     facts = pair["train"].record.tokenizer
-    table = token_bytes_of(reference, facts.vocab_size, facts.frame)
     signatures = work / "signatures"
     signatures.mkdir(parents=True, exist_ok=True)
-    files = _files(pair, signatures)
-    make = partial(_make, table, settings, facts.sha256)
-    for _ in in_processes(make, files, processes):
+    files = _files(pair, signatures, settings)
+    lacking = [file for file in files if not file.is_there(facts.sha256)]
+    for _ in range(len(files) - len(lacking)):
         progress()
-    found = Deduplication(pair, files, settings, find_duplicates(files, settings, work), work)
-    _write_lists(found, work / "removed")
-    return found
+    if lacking:
+        table = token_bytes_of(reference, facts.vocab_size, facts.frame)
+        for _ in in_processes(partial(_make, table, facts.sha256), lacking, processes):
+            progress()
+    duplicates = find_duplicates(files, settings, work, partial(fetch_from, files))
+    write_lists(duplicates, sizes_of(files), work / "removed")
+    return Deduplication(pair, files, settings, duplicates, work)
 
 
-def _make(table: TokenBytes, settings: Settings, tokenizer_sha256: str, file: UnitFile) -> None:
-    if not file.is_there(settings, tokenizer_sha256):
-        file.make(table, settings, tokenizer_sha256)
+def _make(table: TokenBytes, tokenizer_sha256: str, file: UnitFile) -> None:
+    file.make(table, tokenizer_sha256)
 
 
-def _files(pair: dict[Split, Stored], directory: Path) -> tuple[UnitFile, ...]:
+def _files(pair: dict[Split, Stored], directory: Path, settings: Settings) -> tuple[UnitFile, ...]:
     """By unit, of each first train: the first of several copies stays, on whichever side it is."""
+    facts = pair["train"].record.source
     shards = [shard for split in SPLITS for shard in pair[split].shards]
     shards.sort(key=lambda shard: (shard.record.unit, SPLITS.index(shard.record.split)))
-    return tuple(UnitFile(shard, directory / f"{shard.stem}.{shard.record.split}") for shard in shards)
-
-
-def _write_lists(found: Deduplication, directory: Path) -> None:
-    """A file for every shard: a line for each document that goes, with its position and the one that stays."""
-    directory.mkdir(exist_ok=True)
-    duplicates = found.duplicates
-    firsts = np.array([first for first, _ in numbered(found.files)], dtype=np.int64)
-    for number, (first, file) in enumerate(numbered(found.files)):
-        start, end = np.searchsorted(duplicates.removed, (first, first + file.documents))
-        kept = duplicates.kept[start:end]
-        # [duplicates] the last file that begins at or before the document; files without documents come before it
-        owners = np.searchsorted(firsts, kept, side="right") - 1
-        lines = zip(
-            (duplicates.removed[start:end] - first).tolist(),
-            (found.files[owner].path.name for owner in owners.tolist()),
-            (kept - firsts[owners]).tolist(),
-            strict=True,
+    return tuple(
+        UnitFile(
+            shard,
+            directory / f"{shard.stem}.{shard.record.split}",
+            settings,
+            source_of(shard.record.source.path, facts),
         )
-        text = "".join(f"{position}\t{name}\t{place}\n" for position, name, place in lines)
-        write_atomic(directory / f"{found.files[number].path.name}.tsv", text.encode(), durable=False)
-    fsync_directory(directory)
+        for shard in shards
+    )
+
+
+def sizes_of(files: Sequence[UnitFile]) -> list[tuple[str, int]]:
+    """Name and number of documents of each."""
+    return [(file.name, file.documents) for file in files]

@@ -11,43 +11,55 @@ SCHEME_VERSION = 1
 """Grows whenever the same text would get another signature or key."""
 
 Kind = Literal["exact", "minhash"]
+Scope = Literal["global", "source", "none"]
 
 
-class Settings(Record, frozen=True, kw_only=True):
-    """See above."""
+class Scheme(Record, frozen=True, kw_only=True):
+    """How a text becomes what stands for it in comparisons."""
 
     kind: Kind = "minhash"
-    """`exact` compares normalised texts alone; `minhash` compares sets of word n-grams as well."""
+    """`exact`: a key of the normalised text alone; `minhash`: a signature of its word n-grams as well."""
     ngram: int = 5
     """Words of an n-gram. A document with fewer has no signature."""
     num_perm: int = 64
+    """Values of a signature."""
+    seed: int = 42
+    name: str = SCHEME
+    version: int = SCHEME_VERSION
+
+    def __post_init__(self) -> None:
+        require(1 <= self.ngram <= 64, f"ngram {self.ngram} is not from 1 to 64")
+        require(1 <= self.num_perm <= 1024, f"num-perm {self.num_perm} is not from 1 to 1024")
+        require(0 <= self.seed < 1 << 64, f"seed {self.seed} is not an unsigned 64-bit number")
+
+
+class Settings(Record, frozen=True, kw_only=True):
+    """What decides which documents are duplicates."""
+
+    scheme: Scheme = Scheme()
     bands: int = 8
     rows: int = 8
     """Values of a signature that two documents must share, all of one band, to be compared."""
     threshold: float = 0.85
     """Share of equal values in two signatures, which estimates their Jaccard similarity, from which on they are
     duplicates."""
-    seed: int = 42
-    scheme: str = SCHEME
-    version: int = SCHEME_VERSION
+    scope: Scope = "global"
+    """Whose copies count: of all documents, of those of one named dataset among themselves, or none."""
 
     def __post_init__(self) -> None:
-        require(1 <= self.ngram <= 64, f"ngram {self.ngram} is not from 1 to 64")
-        require(1 <= self.num_perm <= 1024, f"num-perm {self.num_perm} is not from 1 to 1024")
         require(self.bands >= 1 and self.rows >= 1, f"{self.bands} bands of {self.rows} rows")
         require(
-            self.bands * self.rows <= self.num_perm,
+            self.bands * self.rows <= self.scheme.num_perm,
             f"{self.bands} bands of {self.rows} rows need {self.bands * self.rows} permutations; "
-            f"num-perm is {self.num_perm}",
+            f"num-perm is {self.scheme.num_perm}",
         )
         require(0 < self.threshold <= 1, f"threshold {self.threshold} is not over 0 and at most 1")
-        require(0 <= self.seed < 1 << 64, f"seed {self.seed} is not an unsigned 64-bit number")
 
     @property
     def least_equal(self) -> int:
         """Equal values of two signatures from which on they are duplicates."""
         # Not 0.85 * 100, which is a hair over 85.
-        return ceil(round(self.threshold * self.num_perm, 9))
+        return ceil(round(self.threshold * self.scheme.num_perm, 9))
 
     def compared(self, similarity: float) -> float:
         """Probability that two documents of this Jaccard similarity share a band, and so are compared."""
@@ -55,7 +67,7 @@ class Settings(Record, frozen=True, kw_only=True):
 
     def passed(self, similarity: float) -> float:
         """Probability that their signatures, once compared, are equal enough."""
-        count = self.num_perm
+        count = self.scheme.num_perm
         return sum(
             comb(count, equal) * similarity**equal * (1.0 - similarity) ** (count - equal)
             for equal in range(self.least_equal, count + 1)

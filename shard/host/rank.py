@@ -13,6 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import stamina.instrumentation
 
+from shard.dedup.remaining import write_remaining
+from shard.dedup.signing import sign_shard
+from shard.dedup.text import TokenBytes, token_bytes_of
 from shard.errors import DiskFullError, JobError, ShardError
 from shard.frozen import read_record
 from shard.host.processes import die_with_parent
@@ -21,12 +24,15 @@ from shard.job import Job, Unit
 from shard.pipeline import Counters, Workplace, Written, write_unit
 from shard.progress import shorten
 from shard.rankfile import read_codec
+from shard.records import ShardRecord
 from shard.sidecars import complete_unit
 from shard.source.bandwidth import FILE, SharedRate
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.store import directories_of, scratch_of
+from shard.stored import StoredShard
 from shard.tokenizer.load import load_tokenizer
+from shard.trainers import SIGNATURES
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +54,7 @@ def run_rank(job_directory: Path, rank: int, descriptor: int, parent: int) -> in
     gc.freeze()  # what is loaded now stays: no collection need look at it again
     code = 1
     try:
-        _Rank(link, place).run()
+        _Rank(link, place, job_directory).run()
         code = 0
     except BaseException:
         log.exception("rank %d cannot go on", rank)
@@ -93,11 +99,14 @@ def _copied(names: tuple[str, ...]) -> str:
 
 
 class _Rank:
-    def __init__(self, link: RankEnd, place: Workplace) -> None:
+    def __init__(self, link: RankEnd, place: Workplace, job_directory: Path) -> None:
         self._link = link
         self._place = place
+        self._removal = place.job.removal
+        self._lists = job_directory
         self._unit = -1
         self._retries = 0
+        self._table: TokenBytes | None = None
 
     def run(self) -> None:
         stamina.instrumentation.set_on_retry_hooks([self._on_retry])
@@ -124,7 +133,7 @@ class _Rank:
     def _complete(self, unit: Unit) -> bool:
         """Make the sidecars that a committed unit lacks. Returns False for one whose tokens are to be written."""
         try:
-            completed = complete_unit(self._place.job, self._place.directories, unit)
+            completed = complete_unit(self._place.job, self._place.directories, unit, self._sign)
         except Exception as error:  # noqa: BLE001  as below
             self._failed(unit, error)
             return True
@@ -143,9 +152,22 @@ class _Rank:
         )
         return True
 
+    def _sign(self, directory: Path, stem: str, record: ShardRecord) -> str:
+        job = self._place.job
+        if job.options.signatures is None:
+            raise AssertionError(f"{stem}: nobody asks for signatures")
+        spec = job.tokenizer
+        if self._table is None:
+            frame = (int(spec.bos_id is not None), int(spec.eod_id is not None))
+            self._table = token_bytes_of(self._place.tokenizer.reference, spec.vocab_size, frame)
+        shard = StoredShard(directory, stem, record, spec.dtype, self._place.codec)
+        return sign_shard(shard, self._table, job.options.signatures, directory / f"{stem}.{SIGNATURES}")
+
     def _write(self, unit: Unit, then: Unit | None) -> Written | None:
         log.info("unit %d: %s part %d of %d", unit.ordinal, unit.path, unit.part + 1, unit.parts)
         try:
+            if self._removal is not None:
+                return write_remaining(self._place, self._removal, self._lists / self._removal.lists_file, unit)
             return write_unit(self._place, unit, then)
         except Exception as error:  # noqa: BLE001  logged with its traceback, reported, and counted against the unit
             self._failed(unit, error)

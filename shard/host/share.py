@@ -103,7 +103,7 @@ class Share:
             if records is None:
                 todo.append(unit)
             elif any(
-                lacking_sidecars(self._directories[split], unit.stem, record, self.job.options.trainers)
+                lacking_sidecars(self._directories[split], unit.stem, record, self.job.options)
                 for split, record in records.items()
             ):
                 bare.append(unit)

@@ -77,8 +77,17 @@ class ArrowFile:
 
 def _require_sound(array: Any) -> None:
     """Raise ArrowInvalid where offsets lead out of the data. Ill-formed UTF-8 is another matter."""
-    if pa.types.is_string(array.type):
-        array = array.view(pa.binary())
-    elif pa.types.is_large_string(array.type):
-        array = array.view(pa.large_binary())
-    array.validate(full=True)
+    kind = _as_bytes(array.type)
+    (array if kind == array.type else array.view(kind)).validate(full=True)
+
+
+def _as_bytes(kind: Any) -> Any:
+    """The type whose values are bytes, of which any are well-formed, for strings and lists of them; else the same."""
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        child = kind.value_field.with_type(_as_bytes(kind.value_type))
+        return pa.list_(child) if pa.types.is_list(kind) else pa.large_list(child)
+    return kind

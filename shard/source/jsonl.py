@@ -1,12 +1,13 @@
 """JSON lines → batches of text.
 
 Arrow parses a block of lines at once, and no Python object is made per document. Where it refuses a block, the block is
-halved until the line is found that is to blame, and only that one is read by the standard library.
+halved until few lines are left, and only these are read by the standard library.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +15,14 @@ import pyarrow.json as pj
 
 from shard.batch import TextBatch
 from shard.errors import SourceError
-from shard.source.lines import Block, lines_in
-from shard.source.strings import strings_of, text_batch
+from shard.source.lines import BLOCK_BYTES, Block, lines_in
+from shard.source.strings import joined, strings_of, text_batch
 
 _WHITE_SPACE = b" \t\r"
+_KINDS = (pa.large_string(), pa.list_(pa.large_string()))
+"""What the column may hold; the same in all lines that Arrow parses together."""
+_FEW_LINES = 64
+"""For one line Arrow takes about as long as the standard library for so many."""
 
 
 class JsonLines:
@@ -27,51 +32,58 @@ class JsonLines:
         """`where` is file and part, for errors."""
         self._column = column
         self._where = where
-        self._options = pj.ParseOptions(
-            explicit_schema=pa.schema([(column, pa.large_string())]), unexpected_field_behavior="ignore"
-        )
+        self._options = [
+            pj.ParseOptions(explicit_schema=pa.schema([(column, kind)]), unexpected_field_behavior="ignore")
+            for kind in _KINDS
+        ]
 
     def texts(self, blocks: Iterable[Block]) -> Iterator[TextBatch]:
-        """One batch a block. A line without the column, or with something else than a string there, is dropped and
-        counted; a blank line is no row.
+        """One batch a block. A line without the column, or with something else than a string or a list of strings
+        there, is dropped and counted; a blank line is no row.
 
         Raises SourceError, with its number, for a line that is no JSON object.
         """
         for block in blocks:
             odd: Counter[str] = Counter()
-            arrays = list(self._strings(block.data, 0, block, odd, block.lines))
-            batch = text_batch(arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays or [strings_of([])]))
+            batch = text_batch(joined(list(self._arrays(block.data, 0, block, odd, block.lines))))
             dropped = {reason: batch.dropped.get(reason, 0) + odd[reason] for reason in (*batch.dropped, *odd)}
-            yield TextBatch(batch.data, batch.offsets, batch.rows + odd.total(), dropped)
+            yield replace(batch, rows=batch.rows + odd.total(), dropped=dropped)
 
-    def _strings(self, data: bytes, offset: int, block: Block, odd: Counter[str], lines: int) -> Iterator[Any]:
-        """Arrays of the strings in `data`, which lies at `offset` in the block. Rows that are none go to `odd`."""
+    def _arrays(self, data: bytes, offset: int, block: Block, odd: Counter[str], lines: int) -> Iterator[Any]:
+        """Arrays of the texts in `data`, which lies at `offset` in the block. Rows that have none go to `odd`."""
         array = self._parsed(data, lines)
         if array is not None:
             yield array
-            return
-        middle = data.find(b"\n", len(data) // 2) + 1
-        if middle in (0, len(data)):
-            middle = data.rfind(b"\n", 0, len(data) - 1) + 1
-        if middle:
+        elif lines > _FEW_LINES or (lines > 1 and len(data) > BLOCK_BYTES):
+            middle = data.find(b"\n", len(data) // 2) + 1
+            if middle in (0, len(data)):
+                middle = data.rfind(b"\n", 0, len(data) - 1) + 1
             above = lines_in(data[:middle])
-            yield from self._strings(data[:middle], offset, block, odd, above)
-            yield from self._strings(data[middle:], offset + middle, block, odd, lines - above)
-            return
-        text = self._by_itself(data, offset, block)
-        if isinstance(text, str):
-            odd[text] += 1
+            yield from self._arrays(data[:middle], offset, block, odd, above)
+            yield from self._arrays(data[middle:], offset + middle, block, odd, lines - above)
         else:
-            yield text
+            for line in data.split(b"\n"):
+                if line.strip(_WHITE_SPACE):
+                    text = self._by_itself(line, offset, block)
+                    if isinstance(text, str):
+                        odd[text] += 1
+                    else:
+                        yield text
+                offset += len(line) + 1
 
     def _parsed(self, data: bytes, lines: int) -> Any:
-        """The column, if each line is an object in which it is a string, null or missing; else None."""
+        """The column, if each line is an object in which it is a string, null or missing, or a list in place of the
+        string in each; else None."""
         if not data:
             return strings_of([])
         read = pj.ReadOptions(use_threads=False, block_size=len(data) + 1)
-        try:
-            column = pj.read_json(pa.BufferReader(data), read_options=read, parse_options=self._options)[self._column]
-        except pa.ArrowInvalid:
+        for options in self._options:
+            try:
+                column = pj.read_json(pa.BufferReader(data), read_options=read, parse_options=options)[self._column]
+                break
+            except pa.ArrowInvalid:
+                continue
+        else:
             return None
         # Arrow takes an object for a row wherever its lines end.
         if len(column) != lines and len(column) != sum(bool(line.strip(_WHITE_SPACE)) for line in data.split(b"\n")):
@@ -79,21 +91,26 @@ class JsonLines:
         return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
     def _by_itself(self, line: bytes, offset: int, block: Block) -> Any:
-        """The text of a line that Arrow refuses, as an array; or the reason why there is none."""
+        """The text of a line as an array; or the reason why there is none."""
         try:
             # Nobody wants the numbers, and they may be longer than Python takes.
             row = json.loads(line.decode("utf-8", "surrogateescape"), parse_int=len, parse_float=len)
         except (ValueError, RecursionError) as error:
+            # What a line is must not depend on those around it: of a deep one Arrow may take more.
+            array = self._parsed(line, 1)
+            if array is not None:
+                return array
             raise SourceError(f"{self._place(offset, block)}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise SourceError(f"{self._place(offset, block)}: no object, but a {type(row).__name__}")
         value = row.get(self._column)
         if value is None:
             return "null"
-        if not isinstance(value, str):
+        sequences = value if isinstance(value, list) else [value]
+        if not all(sequence is None or isinstance(sequence, str) for sequence in sequences):
             return "not_text"
         try:
-            return strings_of([value.encode()])
+            return pa.array([value], _KINDS[isinstance(value, list)])
         except UnicodeEncodeError:
             return "invalid_utf8"
 

@@ -72,4 +72,6 @@ def _look_at_lines(block: Block, opening: Opening) -> None:
         )
     if batch.rows and batch.dropped.get("not_text") == batch.rows:
         kind = type(row.get(column)).__name__
-        raise SourceKindError(f"{where}: {column!r} holds a {kind}, not a string. Name another with --text-column")
+        raise SourceKindError(
+            f"{where}: {column!r} holds a {kind}, not a string or a list of strings. Name another with --text-column"
+        )

@@ -11,7 +11,7 @@ from shard.batch import TextBatch
 from shard.errors import SourceError, SourceKindError, SourceReadError
 from shard.job import Unit
 from shard.source.spans import Span
-from shard.source.strings import BATCH_BYTES, BATCH_ROWS_MOST, require_strings, text_batch
+from shard.source.strings import BATCH_BYTES, BATCH_ROWS_MOST, is_list, require_strings, text_batch
 
 _PAGE_BUFFER_BYTES = 1 << 20
 
@@ -47,17 +47,16 @@ def open_parquet(source: Any, *, where: str) -> pq.ParquetFile:
 
 
 def require_text_column(file: pq.ParquetFile, column: str, *, where: str) -> None:
-    """Raise SourceError unless `column` is a top-level column of strings."""
+    """Raise SourceError unless `column` is a top-level column of strings, or of lists of them."""
     require_strings(file.schema_arrow, column, where=where)
 
 
 def row_groups_of(unit: Unit, file: pq.ParquetFile, column: str, *, where: str) -> RowGroups:
     """The row groups whose first byte lies in the unit's part of the file."""
     metadata = file.metadata
-    # By path: a nested field may have the same name.
-    leaves = [leaf for leaf in range(metadata.num_columns) if metadata.schema.column(leaf).path == column]
+    leaves = _leaves(file, column)
     if len(leaves) != 1:
-        raise SourceKindError(f"{where}: column {column!r} is not a plain column of strings")
+        raise SourceKindError(f"{where}: column {column!r} is not a plain column of strings, or of lists of them")
     indices: list[int] = []
     spans: list[Span] = []
     batch_rows: list[int] = []
@@ -128,6 +127,15 @@ def _batches(file: pq.ParquetFile, groups: RowGroups, column: str) -> Iterator[A
             use_threads=False,
         )
         start = end
+
+
+def _leaves(file: pq.ParquetFile, column: str) -> list[int]:
+    """Numbers of the columns, as the footer counts them, that hold the text."""
+    leaves = enumerate(map(file.metadata.schema.column, range(file.metadata.num_columns)))
+    # By path: a nested field may have the same name. Elements of a list are below it, under a name that varies.
+    if is_list(file.schema_arrow.field(column).type):
+        return [n for n, leaf in leaves if leaf.path.startswith(f"{column}.") and leaf.max_repetition_level == 1]
+    return [n for n, leaf in leaves if leaf.path == column]
 
 
 def _chunk_start(chunk: Any) -> int:

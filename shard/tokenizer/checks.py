@@ -77,7 +77,7 @@ class SampleCheck:
         """
         for index in self._choose(texts):
             text = bytes(texts.document(index))
-            expected = self._reference.encode(text)
+            expected = [token for piece in texts.pieces_of(index) for token in self._reference.encode(bytes(piece))]
             actual = tokens.document(index).tolist()
             if expected != actual:
                 raise TokenMismatchError(

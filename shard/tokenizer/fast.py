@@ -48,23 +48,23 @@ class GigatokenEngine:
     def encode(self, batch: TextBatch) -> TokenBatch:
         # gigatoken takes awkward arrays of exactly this layout without a copy, and refuses others.
         characters = NumpyArray(batch.data, parameters={"__array__": "char"})
-        layout = ListOffsetArray(Index64(batch.offsets), characters, parameters={"__array__": "string"})
+        layout = ListOffsetArray(Index64(batch.pieces), characters, parameters={"__array__": "string"})
         with panics_named("gigatoken"):
             encoded = self._backend.encode_batch(ak.Array(layout), parallel=False).layout
-        return TokenBatch(tokens=np.asarray(encoded.content.data), offsets=np.asarray(encoded.offsets.data))
+        return batch.tokens_of_pieces(np.asarray(encoded.content.data), np.asarray(encoded.offsets.data))
 
 
 class ReferenceEngine:
-    """The reference, one document after the other: slow, for tokenizers that the fast engine cannot take."""
+    """The reference, one text after the other: slow, for tokenizers that the fast engine cannot take."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
         self.name = reference.name
 
     def encode(self, batch: TextBatch) -> TokenBatch:
-        ids = [self._reference.encode(bytes(batch.document(i))) for i in range(batch.documents)]
+        ids = [self._reference.encode(bytes(piece)) for i in range(batch.documents) for piece in batch.pieces_of(i)]
         offsets = np.zeros(len(ids) + 1, dtype=np.int64)
-        np.cumsum([len(document) for document in ids], out=offsets[1:])
+        np.cumsum([len(piece) for piece in ids], out=offsets[1:])
         # [tokens] uint32
-        tokens = np.fromiter((i for document in ids for i in document), dtype=np.uint32, count=int(offsets[-1]))
-        return TokenBatch(tokens=tokens, offsets=offsets)
+        tokens = np.fromiter((i for piece in ids for i in piece), dtype=np.uint32, count=int(offsets[-1]))
+        return batch.tokens_of_pieces(tokens, offsets)

@@ -16,7 +16,7 @@ class Engine(Protocol):
     name: str
 
     def encode(self, batch: TextBatch) -> TokenBatch:
-        """Ids of every document; text of special tokens is encoded as text."""
+        """Ids of every document, each of its `pieces` encoded by itself; text of special tokens is encoded as text."""
 
 
 class Reference(Protocol):

@@ -40,7 +40,7 @@ from shard.source.download import Scratch
 from shard.store import open_store, scratch_of
 from shard.tokenizer.load import load_tokenizer
 from shard.verify.stores import verify, verify_job
-from tests.support.jobs import files_dataset, files_units, write_corpus
+from tests.support.jobs import files_dataset, files_units, unsigned, write_corpus
 from tests.support.plans import plan_of, tree_of
 
 FIRST, SECOND = "127.0.0.1", "127.0.0.2"
@@ -453,7 +453,7 @@ def test_sidecars_come_along(cluster: Cluster, tmp_path: Path) -> None:
         job = replace(job_of(cluster.plan, cluster.host(name)), options=options)
         with open_store(job) as directories:
             for unit in job.units:
-                assert complete_unit(job, directories, unit) is not None
+                assert complete_unit(job, directories, unit, unsigned) is not None
     brought = bring_holdout(cluster.run, cluster.plan, cluster.known(FIRST, SECOND), target)
     assert (brought.units, brought.problems) == (UNITS, ())
     union = {**tree_of(cluster.holdout(FIRST)), **tree_of(cluster.holdout(SECOND))}

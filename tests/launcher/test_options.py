@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from provision.cli import cli
 from provision.cli.options import run_options
 from provision.cli.storage import compression_of
-from provision.cli.values import Rate, Size, Trainers
+from provision.cli.values import Rate, Schemes, Size, Trainers
 from provision.errors import InputError
 from provision.prepare import Request
 from shard.compression import Compression
+from shard.dedup.settings import Scheme
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -111,6 +112,29 @@ def test_no_trainers(text: str) -> None:
     """What is no trainer that reads the payload as it lies is refused, with those that are."""
     with pytest.raises(click.BadParameter, match="megatron, nanogpt, datatrove, olmo"):
         Trainers().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("minhash", Scheme()),
+        ("exact", Scheme(kind="exact")),
+        ("minhash, seed=7,num-perm=128,ngram=3", Scheme(ngram=3, num_perm=128, seed=7)),
+    ],
+)
+def test_schemes(text: str, expected: Scheme) -> None:
+    """Signatures are asked for by kind, with what differs from the usual behind it."""
+    assert Schemes().convert(text, None, None) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "md5", "minhash,", "minhash,rows=8", "minhash,ngram=0", "minhash,ngram=x", "minhash,seed=1,seed=2"]
+)
+def test_no_schemes(text: str) -> None:
+    """What is no scheme is refused before anything is looked at."""
+    result = CliRunner().invoke(cli, ["plan", "--dataset", "x", "--signatures", text])
+    assert result.exit_code == 2
+    assert "Invalid value for '--signatures'" in result.output
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["text", *map(str, arguments)], catch_exceptions=False)
 
 
-def lines(path: Path) -> list[dict[str, str]]:
+def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
@@ -58,6 +58,19 @@ def test_documents_that_are_no_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"write \.jsonl"):
         invoke("--dataset", tmp_path / "in", "--to", tmp_path / "all.jsonl", "--to", tmp_path / "all.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_documents_of_several_sequences(tmp_path: Path) -> None:
+    """In JSON lines a list stays a list, so that the file gives the same tokens as the dataset; lines and Arrow, which
+    have one text for a document, refuse it."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(json_lines(["one", ["two", "", "three"], ["", "four"]]))
+    invoke("--dataset", tmp_path / "in", "--to", tmp_path / "all.jsonl")
+    assert lines(tmp_path / "all.jsonl") == [{"text": "one"}, {"text": ["two", "three"]}, {"text": "four"}]
+    for target in ("all.txt", "all.arrow"):
+        with pytest.raises(JobError, match=r"list of 2 sequences: 'two'.*write \.jsonl"):
+            invoke("--dataset", tmp_path / "in", "--to", tmp_path / target)
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "all.jsonl"}
 
 
 def test_targets_that_cannot_be(tmp_path: Path) -> None:

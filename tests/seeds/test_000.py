@@ -15,21 +15,25 @@ from tests.support.jobs import write_corpus
 from tests.support.seeds import Machine, call, read_pair
 
 EOD = 0
-LIST = {"text": ["two", "three"], "title": "a list"}
+Rows = list[dict[str, str | list[str]]]
 
 
 @pytest.fixture(scope="module")
-def rows(documents: list[str]) -> list[dict[str, str]]:
-    return [{"src": "a", "text": text, "title": text[:50], "id": str(n)} for n, text in enumerate(documents[:60])]
+def rows(documents: list[str]) -> Rows:
+    """Loose JSON as the seed has it; the text of every tenth row is a list of sequences, cut within a word."""
+    rows: Rows = [{"src": "a", "text": text, "title": text[:50], "id": str(n)} for n, text in enumerate(documents[:60])]
+    for row, text in zip(rows[::10], documents, strict=False):
+        row["text"] = [text[:5], "", text[5:100], text[100:]]
+    return rows
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]], small_tokenizer: Path) -> Machine:
+def machine(tmp_path_factory: pytest.TempPathFactory, rows: Rows, small_tokenizer: Path) -> Machine:
     """The loose JSON of the seed, and both keys of it prepared by two ranks: `text` with the token after every document
     (--append-eod), `title` without."""
     machine = Machine(tmp_path_factory.mktemp("000"), ranks=2)
     (machine.root / "data").mkdir()
-    (machine.root / "data" / "my_corpus.json").write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, LIST]))
+    (machine.root / "data" / "my_corpus.json").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     for key, framed in (("text", ()), ("title", ("--eod", "none"))):
         shards = machine.launch(
             *("data", f"shards/{key}", "--text-column", key, "--tokenizer", small_tokenizer, *framed),
@@ -40,25 +44,34 @@ def machine(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]
     return machine
 
 
-def expected(texts: list[str], tokenizer: Path, *end: int) -> list[list[int]]:
-    """What the tokenizer's own library makes of them."""
+def expected(rows: Rows, key: str, tokenizer: Path, *end: int) -> list[list[int]]:
+    """What the seed's preprocess_data makes of a key, by the tokenizer's own library: of a list, the ids of every
+    sequence by itself, in a row, and then the end of the document."""
     encode = tokenizers.Tokenizer.from_file(str(tokenizer)).encode
-    return [[*encode(text, add_special_tokens=False).ids, *end] for text in texts]
+    texts = [row[key] if isinstance(row[key], list) else [row[key]] for row in rows]
+    return [[*(token for text in row for token in encode(text, add_special_tokens=False).ids), *end] for row in texts]
 
 
-def test_json_to_a_pair_for_every_key(machine: Machine, rows: list[dict[str, str]], small_tokenizer: Path) -> None:
+def test_json_to_a_pair_for_every_key(machine: Machine, rows: Rows, small_tokenizer: Path) -> None:
     """`<prefix>_<key>.bin` and `.idx` of each key hold the documents of that key in order, each pair complete."""
     for key, end in (("text", (EOD,)), ("title", ())):
         pair = machine.root / "processed" / key / f"my-llama2-dataset_{key}"
-        texts = [row[key] for row in [*rows, LIST] if isinstance(row[key], str)]
-        assert read_pair(pair) == expected(texts, small_tokenizer, *end)
+        assert read_pair(pair) == expected(rows, key, small_tokenizer, *end)
     assert len(list((machine.root / "shards" / "text").glob("[0-9]*.bin"))) > 1, "several units, several ranks"
 
 
-def test_rows_that_are_lists_are_counted(machine: Machine) -> None:
-    """A list where the text should be is no document: it is counted by its reason, and the other rows are taken."""
+def test_text_that_is_a_list_of_sequences(machine: Machine, rows: Rows, small_tokenizer: Path) -> None:
+    """It is one document, whose sequences are tokenized each by itself, and nothing of it is dropped; the index has it
+    as one sequence, so that a trainer that shuffles sequences does not tear it apart."""
+    found = read_pair(machine.root / "processed" / "text" / "my-llama2-dataset_text")
+    joined = [{**row, "text": "".join(row["text"])} for row in rows]
+    assert (
+        found[0] == expected(rows, "text", small_tokenizer, EOD)[0] != expected(joined, "text", small_tokenizer, EOD)[0]
+    )
     records = [json.loads(path.read_bytes()) for path in (machine.root / "shards" / "text").glob("[0-9]*.json")]
-    assert sum(record["dropped"].get("not_text", 0) for record in records) == 1
+    assert (sum(r["documents"] for r in records), sum(sum(r["dropped"].values()) for r in records)) == (len(rows), 0)
+    index = (machine.root / "processed" / "text" / "my-llama2-dataset_text.idx").read_bytes()
+    assert np.frombuffer(index, "<u8", 2, 18).tolist() == [len(rows), len(rows) + 1]
 
 
 def test_added_tokens_count_for_the_width(tmp_path: Path) -> None:
@@ -127,7 +140,7 @@ def test_pairs_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
         call("import", tmp_path, "--format", "megatron", "--tokenizer", "bytes", "--to", tmp_path / "all")
 
 
-def test_nanotron_of_today(machine: Machine, rows: list[dict[str, str]], small_tokenizer: Path) -> None:
+def test_nanotron_of_today(machine: Machine, rows: Rows, small_tokenizer: Path) -> None:
     """The same shards as `.ds`, `.ds.index` and `.ds.metadata` hold the same documents, without a second payload."""
     out = machine.root / "ds"
     call("export", machine.root / "shards" / "text", "--format", "datatrove", "--to", out)
@@ -137,7 +150,7 @@ def test_nanotron_of_today(machine: Machine, rows: list[dict[str, str]], small_t
         found += [piece.tolist() for piece in np.split(np.fromfile(path, "<u2"), ends[:-1])]
         name, size = Path(f"{path}.metadata").read_text().split("\n")[0].split("|")
         assert (name, size, path.stat().st_nlink) == (str(small_tokenizer), "2", 2)
-    assert found == expected([row["text"] for row in rows], small_tokenizer, EOD)
+    assert found == expected(rows, "text", small_tokenizer, EOD)
 
 
 def test_blends_and_splits(machine: Machine) -> None:

@@ -5,6 +5,7 @@ import io
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -96,9 +97,15 @@ FORMATS: dict[str, tuple[Callable[[Path, Sequence[str]], None], Input]] = {
 
 
 def planned_job(
-    root: Path | str, output: Path, form: Input | None = None, *, unit_bytes: int = 1 << 30, column: str = "text"
+    root: Path | str,
+    output: Path,
+    form: Input | None = None,
+    *,
+    unit_bytes: int = 1 << 30,
+    column: str = "text",
+    **wishes: Any,
 ) -> Job:
     """A job over a directory or URL as the launcher plans it: listed, looked into, cut into units."""
     catalog = files_catalog(DatasetSpec(name=str(root), text_column=column, input=form or Input()))
     units = units_of(catalog.files, unit_bytes, catalog.dataset.input)
-    return make_job(catalog.dataset, output, units=units)
+    return make_job(catalog.dataset, output, units=units, **wishes)

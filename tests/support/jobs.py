@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, RepoFile
 from shard.compression import RANKS_FILE, Compression
 from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
 from shard.options import Options
+from shard.records import ShardRecord
 from shard.sampling import sample_ranks
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference
@@ -221,3 +222,8 @@ def _cut(files: Sequence[tuple[str, int, str]], parts: int) -> tuple[Unit, ...]:
         for number, (path, size, content) in enumerate(files)
         for part in range(parts)
     )
+
+
+def unsigned(directory: Path, stem: str, record: ShardRecord) -> str:
+    """For complete_unit, where no signatures are asked for."""
+    raise AssertionError(f"{directory / stem} of {record.source.path}: nobody asked for signatures")

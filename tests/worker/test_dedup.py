@@ -16,8 +16,9 @@ from provision.cli import cli
 from shard.dedup.minhash import band_keys, signatures_of
 from shard.dedup.pairs import KeyStore
 from shard.dedup.run import Deduplication, at_work, deduplicate, open_pair
-from shard.dedup.settings import Settings
+from shard.dedup.settings import Scheme, Settings
 from shard.dedup.unitfile import UnitFile
+from shard.dedup.words import words_of
 from shard.errors import DirectoryInUseError, JobError, VerificationError
 from shard.job import Holdout
 from shard.records import read_shard
@@ -104,7 +105,7 @@ def test_planted_copies(copies: Planted, found: Deduplication) -> None:
 
 def test_pairs_compared_follow_the_curve(copies: Planted, tmp_path: Path) -> None:
     """Of planted pairs as many share a band as the S-curve says, within four standard deviations of that number."""
-    signatures = signatures_of(text_batch_of(copies.documents), SETTINGS)
+    signatures = signatures_of(words_of(text_batch_of(copies.documents)), SETTINGS.scheme)
     keys = band_keys(signatures, SETTINGS)
     shuffled = np.random.default_rng(3).permutation(len(keys))
     compared = []
@@ -144,7 +145,7 @@ def test_result_is_whole(found: Deduplication, store: Path, tmp_path: Path) -> N
     texts, removed = texts_of(found.files), set(found.duplicates.removed.tolist())
     shards = [shard for stored in open_pair(list(finals.values())).values() for shard in stored.shards]
     shards.sort(key=lambda shard: (shard.stem, shard.record.split == "holdout"))
-    kept = texts_of(tuple(UnitFile(shard, Path()) for shard in shards))
+    kept = texts_of(tuple(UnitFile(shard, Path(), SETTINGS, "") for shard in shards))
     assert kept == [text for number, text in enumerate(texts) if number not in removed]
     dropped = sum(shard.record.dropped.get("duplicate", 0) for shard in shards)
     assert dropped == len(removed)
@@ -254,7 +255,7 @@ def test_signatures_of_others_are_made_anew(found: Deduplication, copies: Plante
     signatures = tmp_path / "used" / "signatures"
     shutil.copytree(found.work / "signatures", signatures)
     assert tree_of(found_in(tmp_path / "store", tmp_path / "used").work) == fresh
-    found_in(tmp_path / "store", tmp_path / "used", settings=replace(SETTINGS, seed=1))
+    found_in(tmp_path / "store", tmp_path / "used", settings=replace(SETTINGS, scheme=Scheme(seed=1)))
     assert tree_of(tmp_path / "used") != fresh
     for _ in range(2):  # first all are made again, of the old seed, then only the one that is cut short
         (signatures / "000001.train.sig").write_bytes(b"cut short")
@@ -294,7 +295,7 @@ def test_what_is_refused(store: Path, tmp_path: Path) -> None:
         replace(SETTINGS, bands=9)
     with at_work(tmp_path), pytest.raises(DirectoryInUseError, match="another deduplication"), at_work(tmp_path):
         pass
-    exact = replace(SETTINGS, kind="exact")
+    exact = replace(SETTINGS, scheme=Scheme(kind="exact"))
     found = found_in(store, tmp_path, settings=exact)
     assert len(found.duplicates.removed) == found.duplicates.exact == EACH + 1
     damaged = tmp_path / "signatures" / "000000.train.sig"

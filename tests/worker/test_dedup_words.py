@@ -9,11 +9,10 @@ import pytest
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from shard.dedup.hashes import exact_keys, word_hashes
 from shard.dedup.minhash import band_keys, has_signature, signatures_of
-from shard.dedup.settings import Settings
+from shard.dedup.settings import Scheme, Settings
 from shard.dedup.text import token_bytes_of
 from shard.dedup.words import Words, words_of
 from shard.errors import TokenizerError
@@ -71,17 +70,18 @@ def test_word_hashes_go_by_bytes_alone() -> None:
 def test_signatures_do_not_depend_on_the_batch(documents: list[str]) -> None:
     """A document has one signature, by itself and among others, where blocks are cut, and behind ones without words."""
     chosen = [*documents[:30], "", "four words of it", " ".join(documents[30:80]), "\n", documents[80]]
-    together = signatures_of(text_batch_of(chosen), SETTINGS)
-    alone = np.concatenate([signatures_of(text_batch_of([document]), SETTINGS) for document in chosen])
+    together = signatures_of(words_of(text_batch_of(chosen)), SETTINGS.scheme)
+    alone = np.concatenate([signatures_of(words_of(text_batch_of([document])), SETTINGS.scheme) for document in chosen])
     assert np.array_equal(together, alone)
-    assert has_signature(together).tolist() == [len(normal(document).split()) >= 5 for document in chosen]
+    able = has_signature(band_keys(together, SETTINGS), SETTINGS)
+    assert able.tolist() == [len(normal(document).split()) >= 5 for document in chosen]
 
 
 def test_signatures_restated(documents: list[str]) -> None:
     """Value i is the least of a_i·g + b_i mod 2^32 over the grams of a document; order and repetition do not count."""
     words = words_of(text_batch_of(documents[:1]))
     hashes = word_hashes(words).tolist()
-    once = signatures_of(text_batch_of([documents[0], f"{documents[0]} {documents[0]}"]), replace(SETTINGS, ngram=1))
+    once = signatures_of(words_of(text_batch_of([documents[0], f"{documents[0]} {documents[0]}"])), Scheme(ngram=1))
     assert np.array_equal(once[0], once[1])
 
     def mixed(value: int) -> int:
@@ -97,14 +97,14 @@ def test_signatures_restated(documents: list[str]) -> None:
             value = (value * 0x9E3779B97F4A7C15 + one) % (1 << 64)
         grams.append(mixed(value) >> 32)
     expected = [min(((drawn[2 * i] | 1) * gram + drawn[2 * i + 1]) % (1 << 32) for gram in grams) for i in range(64)]
-    assert signatures_of(text_batch_of(documents[:1]), SETTINGS)[0].tolist() == expected
+    assert signatures_of(words_of(text_batch_of(documents[:1])), SETTINGS.scheme)[0].tolist() == expected
 
 
 def test_scheme_is_pinned() -> None:
     """What version 1 of the scheme makes of a text never changes: signatures of last year meet those of today."""
     batch = text_batch_of(["The quick brown fox jumps over the lazy dog and, 日本語、runs Away"])
-    signature = signatures_of(batch, SETTINGS)
-    assert (SETTINGS.scheme, SETTINGS.version) == ("words-affine32", 1)
+    signature = signatures_of(words_of(batch), SETTINGS.scheme)
+    assert (SETTINGS.scheme.name, SETTINGS.scheme.version) == ("words-affine32", 1)
     assert xxhash.xxh3_64_hexdigest(signature.tobytes()) == "2d72291fbd2b6efd"
     assert xxhash.xxh3_64_hexdigest(band_keys(signature, SETTINGS).tobytes()) == "b739595154856d84"
 
@@ -113,8 +113,8 @@ def test_curve() -> None:
     """Probabilities are those of the textbook, and of the table for this problem's usual settings."""
     assert Settings(bands=4, rows=15).compared(0.85) == pytest.approx(0.31, abs=0.005)
     assert SETTINGS.compared(0.85) == pytest.approx(1 - (1 - 0.85**8) ** 8)
-    assert Settings(num_perm=2, bands=1, rows=2, threshold=0.5).passed(0.3) == pytest.approx(1 - 0.7**2)
-    assert Settings(num_perm=100, bands=1, rows=1).least_equal == 85
+    assert Settings(scheme=Scheme(num_perm=2), bands=1, rows=2, threshold=0.5).passed(0.3) == pytest.approx(1 - 0.7**2)
+    assert Settings(scheme=Scheme(num_perm=100), bands=1, rows=1).least_equal == 85
 
 
 def test_text_comes_back(rank_directory: Path, small_tokenizer: Path, small_model: Path, documents: list[str]) -> None:

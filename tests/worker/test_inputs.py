@@ -144,7 +144,7 @@ def test_identity_of_other_inputs(documents: list[str], tmp_path: Path) -> None:
 def test_rows_of_json_lines_that_are_no_documents(tmp_path: Path) -> None:
     """Null, missing, empty, of another type, and ill-formed text are dropped and counted; the rest stays in order."""
     lines = [
-        b'{"text": "one"}', b'{"text": null}', b'{"id": 1}', b'{"text": ""}', b'{"text": 3}', b'{"text": ["x"]}',
+        b'{"text": "one"}', b'{"text": null}', b'{"id": 1}', b'{"text": ""}', b'{"text": 3}', b'{"text": [["x"]]}',
         b'{"text": {"a": "b"}}', b'{"text": true}', b"", b"  ", b'{"text": "\\ud800"}', b'{"text": "\xff"}',
         b'{"text": "two", "id": NaN}', b'{"text": "a", "text": "three"}', b'{"id": 1e999, "text": "fo\\u0075r"}',
         b'{"id": ' + b"9" * 5000 + b', "text": "\\ud83d\\ude00"}',

@@ -118,10 +118,14 @@ def test_all_rows_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    "array", [pa.array([1]), pa.array([b"x"]), pa.array([["x"]]), pa.array([{"a": "x"}]), pa.nulls(1)]
+    "array",
+    [
+        *(pa.array([1]), pa.array([b"x"]), pa.array([{"a": "x"}]), pa.nulls(1)),
+        *(pa.array([[1]]), pa.array([[["x"]]]), pa.array([[{"a": "x"}]])),
+    ],
 )
 def test_a_column_of_something_else(array: Any) -> None:
-    """A text column that holds no strings is an error with its type and the remedy."""
+    """A text column that holds neither strings nor lists of them is an error with its type and the remedy."""
     file = open_parquet(io.BytesIO(parquet(array)), where="f.parquet")
     with pytest.raises(SourceError, match=r"f\.parquet: column 'text' holds .*--text-column"):
         require_text_column(file, "text", where="f.parquet")

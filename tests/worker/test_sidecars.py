@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from shard.dedup.settings import Scheme
 from shard.errors import JobError, VerificationError
 from shard.formats.megatron import read_index
 from shard.frozen import sealed_json
@@ -26,17 +27,17 @@ from shard.progress import Note, UnitDone, UnitsKept
 from shard.records import ShardRecord, read_shard
 from shard.sidecars import complete_unit
 from shard.store import committed, directories_of, discard, remove_unfinished
-from shard.trainers import SIDECARS, SUFFIXES, Trainer, sidecars_for
+from shard.trainers import SIDECARS, SIGNATURES, SUFFIXES, Trainer, sidecars_for
 from shard.verify.stores import verify
-from tests.support.jobs import BYTES_SPEC, make_job, write_corpus, write_job
+from tests.support.jobs import BYTES_SPEC, make_job, unsigned, write_corpus, write_job
 from tests.support.supervisors import supervising
 from tests.support.worker import write_all
 
 ALL: tuple[Trainer, ...] = ("megatron", "nanogpt", "datatrove", "olmo")
 
 
-def asking(job: Job, *trainers: Trainer) -> Job:
-    return replace(job, options=replace(job.options, trainers=trainers))
+def asking(job: Job, *trainers: Trainer, signatures: Scheme | None = None) -> Job:
+    return replace(job, options=replace(job.options, trainers=trainers, signatures=signatures))
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,10 @@ def job(bare: Job, tmp_path: Path) -> Job:
 
 @pytest.fixture(scope="module")
 def written(bare: Job, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """The same units written for all four trainers."""
+    """The same units written for all four trainers, and with signatures."""
     root = tmp_path_factory.mktemp("served")
-    job = asking(replace(bare, output_dir=str(root / "out/train"), holdout_dir=str(root / "out/holdout")), *ALL)
+    job = asking(replace(bare, output_dir=str(root / "out/train"), holdout_dir=str(root / "out/holdout")))
+    job = asking(job, *ALL, signatures=Scheme())
     write_all(job)
     return job
 
@@ -148,7 +150,7 @@ def test_only_what_is_asked_for(trainer: Trainer, bare: Job, tmp_path: Path) -> 
 def test_empty_payloads_have_none() -> None:
     """Readers map files, and an empty one cannot be mapped."""
     assert sidecars_for(ALL, 0) == ()
-    assert set(sidecars_for(ALL, 1)) == SIDECARS
+    assert {*sidecars_for(ALL, 1), SIGNATURES} == SIDECARS
 
 
 def test_a_unit_done_again_keeps_no_old_sidecars(served: Job) -> None:
@@ -157,7 +159,7 @@ def test_a_unit_done_again_keeps_no_old_sidecars(served: Job) -> None:
     for directory in directories_of(served).values():
         (directory / "000002.json").unlink()
     write_all(replace(plain, units=served.units[2:3]))
-    assert all(record.sidecars == {} for payload, record in shards(served) if payload.stem == "000002")
+    assert all(record.sidecars == {} for payload, record in shards(plain) if payload.stem == "000002")
     assert findings(served) == []
 
 
@@ -199,9 +201,10 @@ def test_records_name_known_sidecars_only(served: Job) -> None:
 
 
 def test_a_resume_makes_what_is_missing(job: Job, served: Job, tmp_path: Path) -> None:
-    """Asked for other trainers, committed units get their sidecars and are not tokenized again."""
+    """Asked for other trainers and signatures, committed units get their sidecars and are not tokenized again: these
+    signatures, from tokens, are those from the text."""
     before = {path: path.stat().st_ino for path, _ in shards(job)}
-    directory = write_job(asking(job, *ALL), tmp_path)
+    directory = write_job(asking(job, *ALL, signatures=Scheme()), tmp_path)
     with supervising(directory) as supervisor:
         done = supervisor.end()
     assert done is not None
@@ -233,18 +236,18 @@ def test_completing_is_done_once(job: Job) -> None:
     wanted = asking(job, "datatrove")
     directories = directories_of(job)
     unit = job.units[2]
-    assert complete_unit(wanted, directories, unit) is not None
+    assert complete_unit(wanted, directories, unit, unsigned) is not None
     first = {path: path.stat().st_mtime_ns for path in directories["train"].glob("000002.*")}
-    again = complete_unit(wanted, directories, unit)
+    again = complete_unit(wanted, directories, unit, unsigned)
     assert again is not None
     assert again.records == committed(job, directories, unit)
     assert {path: path.stat().st_mtime_ns for path in directories["train"].glob("000002.*")} == first
     (directories["train"] / "000002.ds").unlink()
     (directories["train"] / "000002.ds.index").write_bytes(b"short")
-    assert lacking_sidecars(directories["train"], "000002", again.records["train"], ()) == ("ds", "ds.index")
-    complete_unit(job, directories, unit)
+    assert lacking_sidecars(directories["train"], "000002", again.records["train"], Options()) == ("ds", "ds.index")
+    complete_unit(job, directories, unit, unsigned)
     assert findings(job) == []
-    assert complete_unit(wanted, directories, replace(unit, content_id="etag:other")) is None
+    assert complete_unit(wanted, directories, replace(unit, content_id="etag:other"), unsigned) is None
 
 
 def test_no_sidecar_is_made_from_a_damaged_index(job: Job) -> None:
@@ -255,7 +258,7 @@ def test_no_sidecar_is_made_from_a_damaged_index(job: Job) -> None:
     index.write_bytes(data)
     before = {name: held for name, held in content(job).items() if name.startswith("train")}
     with pytest.raises(VerificationError, match=f"{index}: sha256"):
-        complete_unit(asking(job, *ALL), directories_of(job), job.units[2])
+        complete_unit(asking(job, *ALL), directories_of(job), job.units[2], unsigned)
     assert {name: held for name, held in content(job).items() if name.startswith("train")} == before
 
 

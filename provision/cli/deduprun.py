@@ -1,0 +1,110 @@
+"""dedup of what a run has left on its hosts."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from provision.cli.dedupsaid import curve, estimate, require_few
+from provision.cli.runs import say, start
+from provision.dedup.remove import prepare_removal, removal_plan
+from provision.dedup.search import Leavings, leavings_of, search, unsigned, work_directory
+from provision.dedup.sign import write_signing_run
+from provision.errors import NotProvenStoppedError, ProvisionError
+from provision.push import SECRETS
+from provision.rundir import SCRIPT_NAME, RunDirectory, find_run
+from provision.settle import stop_hosts
+from shard.dedup.run import at_work
+from shard.dedup.settings import Scheme, Settings
+
+
+def dedup_run(
+    name: str,
+    targets: tuple[str, str | None],
+    settings: Settings,
+    max_removed: float,
+    *,
+    dry_run: bool,
+    run_dir: Path | None,
+    style: Sequence[str],
+) -> None:
+    """Write the shards of a run anew on its hosts, and do not return: from then on this process is that run's script.
+
+    Raises InputError, NotReadyError, RemoteError, TooManyDuplicatesError, ShardError.
+    """
+    run = find_run(name)
+    output_dir = targets[0]
+    holdout_dir = targets[1] or f"{output_dir.rstrip('/')}_holdout"
+    if settings.scheme.kind == "minhash":
+        say(curve(settings))
+    say("asking the hosts what they hold…")
+    work = work_directory(run, settings)
+    with _stopping(run), at_work(work):
+        leavings = _signed(leavings_of(run), settings.scheme, style)
+        with click.progressbar(length=len(leavings.kept), label="keys of units", file=sys.stderr) as bar:
+            found = search(leavings, settings, work, bar.update)
+        lists = work / "removed"
+        say(estimate(found.duplicates, settings, lists))
+        if dry_run:
+            return
+        require_few(found.duplicates, max_removed, lists)
+        plan = removal_plan(leavings, found, settings, output_dir, holdout_dir)
+        prepared = prepare_removal(leavings, found, plan, RunDirectory(run_dir or Path("runs") / plan.run_id), say)
+    start(prepared, plain="--plain" in style, as_json="--json" in style)
+
+
+@contextmanager
+def _stopping(run: RunDirectory) -> Iterator[None]:
+    """Ctrl+C ends what hosts are asked for, too. Raises NotProvenStoppedError where that cannot be shown."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("stopping every host…")
+        answers = stop_hosts(run, run.read_plan(), now=True)
+        for reason in answers.silent.values():
+            say(reason)
+        if not answers.proven:
+            raise NotProvenStoppedError(f"not shown to be stopped: {', '.join(answers.unproven)}") from None
+        raise
+
+
+def _signed(leavings: Leavings, scheme: Scheme, style: Sequence[str]) -> Leavings:
+    """The same once every document has a signature: what is missing is made by the run's own ranks."""
+    lacking = unsigned(leavings, scheme)
+    if not lacking:
+        return leavings
+    say(f"{lacking:,} of {len(leavings.kept):,} units have no signatures by this scheme; the ranks make them now")
+    write_signing_run(leavings, scheme)
+    code = _run_script(leavings.run, style)
+    if code:
+        sys.exit(code)
+    signed = leavings_of(leavings.run)
+    if still := unsigned(signed, scheme):
+        raise ProvisionError(f"{still} units have no signatures still; see 'shardfleet status {leavings.run.path}'")
+    return signed
+
+
+def _run_script(run: RunDirectory, style: Sequence[str]) -> int:
+    """Returns its exit code. Ctrl+C reaches it as well, and it answers for both; other signals are passed on."""
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    process = subprocess.Popen(["bash", SCRIPT_NAME, *style], cwd=run.path, env=environment)
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # the script is stopping the hosts, and says when they are quiet
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

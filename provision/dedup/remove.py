@@ -1,0 +1,88 @@
+"""The run that writes shards without duplicates: the plan of the one that wrote them, with other directories."""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from provision.catalog.types import Catalog
+from provision.dedup.search import Leavings
+from provision.errors import InputError
+from provision.holdings import holdings_of
+from provision.hosts import check_directory
+from provision.ledger import read_ledger
+from provision.plan import HostPlan, Leftovers, Plan, run_id_of, unranked
+from provision.preflight import notes, take_stock
+from provision.prepare import Prepared
+from provision.rundir import RunDirectory
+from provision.survey import survey_hosts
+from provision.tokenizers import FetchedTokenizer
+from shard.dedup.gathered import Found
+from shard.dedup.settings import Settings
+from shard.identity import without_some
+
+
+def removal_plan(leavings: Leavings, found: Found, settings: Settings, output_dir: str, holdout_dir: str) -> Plan:
+    """Every host copies its own units, and none moves: it would have to be sent. Raises InputError."""
+    check_directory("--to", output_dir)
+    check_directory("--holdout-dir", holdout_dir)
+    plan, homes = leavings.plan, leavings.homes
+    for host in plan.hosts:
+        if {output_dir, holdout_dir} & {host.output_dir, host.holdout_dir} or output_dir == holdout_dir:
+            raise InputError(f"--to {output_dir}, holdout {holdout_dir}: {host.name} has shards there; give others")
+    identity = without_some(plan.identity, settings, found.sha256)
+    return replace(
+        plan,
+        run_id=run_id_of(plan.dataset, unranked(identity).fingerprint, output_dir, holdout_dir),
+        fingerprint=identity.fingerprint,
+        identity=identity,
+        options=replace(plan.options, signatures=None, on_disconnect="stop"),
+        policy=replace(
+            plan.policy, on_host_failure="abort", rebalance=False, detached=False, gather_holdout=None, export=None
+        ),
+        hosts=tuple(_host(host, homes.get(host.name, []), output_dir, holdout_dir) for host in plan.hosts),
+        leftovers=Leftovers(
+            fingerprint=plan.fingerprint,
+            lists_sha256=found.sha256,
+            directories={host.name: (host.output_dir, host.holdout_dir) for host in plan.hosts},
+        ),
+        overwrite=False,
+    )
+
+
+def _host(host: HostPlan, units: list[int], output_dir: str, holdout_dir: str) -> HostPlan:
+    return replace(host, output_dir=output_dir, holdout_dir=holdout_dir, units=tuple(units), absent=False, discard=())
+
+
+def prepare_removal(
+    leavings: Leavings, found: Found, plan: Plan, run: RunDirectory, say: Callable[[str], None]
+) -> Prepared:
+    """Ask the hosts whether they can, and put the removal lists of each into the run's directory.
+
+    Raises InputError; what is wrong with hosts is in `checks`.
+    """
+    old = leavings.run
+    run.make()
+    run.next_ssh_config.write_bytes(old.ssh_config.read_bytes())
+    if plan.leftovers is None:
+        raise AssertionError("a plan that copies nothing")
+    lists = run.removed(plan.leftovers.lists_sha256)
+    lists.mkdir(exist_ok=True)
+    for host in plan.hosts:
+        found.pack(host.units, lists / host.name)
+    say(f"asking {len(plan.hosts)} {'host' if len(plan.hosts) == 1 else 'hosts'}…")
+    surveys = survey_hosts(plan, run.next_ssh_config)
+    holdings = holdings_of(plan, surveys, read_ledger(run.ledger, plan.fingerprint))
+    plan, checks = take_stock(plan, surveys, holdings.committed)
+    file = plan.tokenizer.file
+    return Prepared(
+        plan=plan,
+        run=run,
+        hosts=tuple(host.host for host in plan.hosts),
+        catalog=Catalog(plan.dataset, (), (), {}),
+        tokenizer=FetchedTokenizer(plan.tokenizer, b"" if file is None else (old.tokenizer / file).read_bytes()),
+        ranks=old.ranks.read_bytes() if plan.identity.compression is not None else None,
+        surveys=surveys,
+        checks=checks,
+        ledger=holdings.ledger,
+        notes=tuple(notes(plan, checks)),
+    )

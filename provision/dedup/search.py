@@ -1,0 +1,102 @@
+"""Duplicates among all that a run has left on its hosts."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision.dedup.answers import Hosts, Take
+from provision.errors import InputError
+from provision.gather import Gathered, gather
+from provision.placement import Kept
+from provision.plan import Plan, job_of
+from provision.rundir import RunDirectory
+from shard.dedup.gathered import Found, Some, UnitKeys, find_gathered
+from shard.dedup.settings import Scheme, Settings
+from shard.dedup.sources import source_of
+from shard.frozen import canonical_json
+from shard.records import directory_record
+
+
+@dataclass(frozen=True, slots=True)
+class Leavings:
+    """A complete run: its plan, and who has which unit."""
+
+    run: RunDirectory
+    plan: Plan
+    kept: Mapping[int, Kept]
+
+    @property
+    def homes(self) -> dict[str, list[int]]:
+        """Units of each host, ascending."""
+        homes: dict[str, list[int]] = {}
+        for unit, kept in self.kept.items():
+            homes.setdefault(kept.host, []).append(unit)
+        return homes
+
+
+def leavings_of(run: RunDirectory) -> Leavings:
+    """Ask the hosts of a run what they hold. Raises InputError when it is under way, or not complete."""
+    plan = run.read_plan()
+    if plan.earlier:
+        raise InputError(
+            f"run {plan.run_id} appended to what was there: its plan has only the new units. Deduplicate the "
+            "directories on one machine: shardfleet dedup DIR HOLDOUT"
+        )
+    with run.not_running():
+        gathered = gather(run, plan)
+    _require_whole(plan, gathered)
+    return Leavings(run, plan, gathered.placement.kept)
+
+
+def work_directory(run: RunDirectory, settings: Settings) -> Path:
+    """Where keys and removal lists of a search lie: the same search finds them again."""
+    digest = hashlib.sha256(canonical_json(settings)).hexdigest()
+    return run.path / f"dedup-{digest[:10]}"
+
+
+def unsigned(leavings: Leavings, scheme: Scheme) -> int:
+    """How many units lack signatures by this scheme. Raises RemoteError."""
+    homes = leavings.homes
+    lacking = Hosts(leavings.run, leavings.plan).unsigned(homes, scheme)
+    return sum(len(set(lacking[name]) & set(units)) for name, units in homes.items())
+
+
+def search(leavings: Leavings, settings: Settings, work: Path, progress: Callable[[int], None]) -> Found:
+    """Bring the keys of all documents here, and find the duplicates; their lists are in `removed` below `work`.
+
+    Raises RemoteError, VerificationError, JobError, DiskFullError. What has come stays for the next start.
+    """
+    plan, hosts = leavings.plan, Hosts(leavings.run, leavings.plan)
+    keys = work / "keys"
+    keys.mkdir(parents=True, exist_ok=True)
+    facts = directory_record(job_of(plan, plan.hosts[0]), "train").source
+    units = {
+        ordinal: UnitKeys(
+            unit=ordinal,
+            documents={"train": kept.counts.documents, "holdout": kept.counts.holdout_documents},
+            source=source_of(plan.unit(ordinal).path, facts),
+            path=keys / f"{ordinal:06d}.keys",
+        )
+        for ordinal, kept in sorted(leavings.kept.items())
+    }
+    homes = leavings.homes
+    hosts.bring_keys({name: [units[unit] for unit in own] for name, own in homes.items()}, settings, progress)
+    home_of = {unit: kept.host for unit, kept in leavings.kept.items()}
+
+    def fetch(wanted: Mapping[int, Some], take: Take) -> None:
+        hosts.fetch_signatures(home_of, settings.scheme, wanted, take)
+
+    found = find_gathered([*units.values()], settings, work, fetch)
+    found.write(work / "removed")
+    return found
+
+
+def _require_whole(plan: Plan, gathered: Gathered) -> None:
+    unasked = sorted({kept.host for kept in gathered.placement.kept.values() if kept.record is None})
+    if unasked:
+        raise InputError(f"run {plan.run_id}: {', '.join(unasked)} cannot be asked; see 'shardfleet status'")
+    if not gathered.complete:
+        raise InputError(
+            f"run {plan.run_id} is not complete: copies of what is missing would stay; launch it again first"
+        )

@@ -1,0 +1,35 @@
+"""Another start of a finished run, in which ranks add signatures to what they have written."""
+
+import sys
+
+from msgspec.structs import replace
+
+from provision.dedup.search import Leavings
+from provision.plan import Plan
+from provision.push import hand_over_token, require_nobody_at_work
+from provision.script import render_script
+from shard.dedup.settings import Scheme
+from shard.disk import write_atomic
+
+
+def signing_plan(leavings: Leavings, scheme: Scheme) -> Plan:
+    """Every unit at the host that has it; nothing else is done at the end."""
+    plan, homes = leavings.plan, leavings.homes
+    return replace(
+        plan,
+        options=replace(plan.options, signatures=scheme, on_disconnect="stop"),
+        policy=replace(plan.policy, detached=False, rebalance=False, on_host_failure="abort"),
+        hosts=tuple(
+            replace(host, units=tuple(homes.get(host.name, ())), absent=False, discard=()) for host in plan.hosts
+        ),
+    )
+
+
+def write_signing_run(leavings: Leavings, scheme: Scheme) -> None:
+    """Write its plan and its script into the run's directory. Raises InputError when the run is under way."""
+    run, plan = leavings.run, signing_plan(leavings, scheme)
+    with run.not_running():
+        require_nobody_at_work(run, leavings.plan)
+        run.write_plan(plan)
+        write_atomic(run.script, render_script(plan, run_dir=run.path, python=sys.executable).encode(), mode=0o755)
+    hand_over_token(run, plan)

@@ -1,0 +1,62 @@
+"""Keys and signatures of a host's units, for the launcher that seeks duplicates on all hosts; nothing is changed."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from shard.dedup.header import scheme_at
+from shard.dedup.questions import KeysQuestion, SignaturesQuestion, banded
+from shard.dedup.settings import Scheme
+from shard.dedup.signatures import Rows, banded_of, checked_rows, exact_of, mapped_rows
+from shard.errors import JobError
+from shard.job import Job
+from shard.records import SPLITS, ShardRecord, Split, read_shard
+from shard.store import directories_of
+from shard.trainers import SIGNATURES
+
+
+def keys_of_units(job: Job, question: KeysQuestion) -> Iterator[bytes]:
+    """For each unit the sha256 of what follows, then [documents, 2 + bands] uint64, those of train first.
+
+    Raises JobError for a shard without signatures by this scheme, VerificationError where they are damaged.
+    """
+    settings = question.settings
+    for unit in question.units:
+        keys = [np.empty((0, 2 + banded(settings)), dtype="<u8")]
+        for split in SPLITS:
+            rows = _rows(job, unit, split, settings.scheme, checked=True)
+            found = [exact_of(rows)]
+            if banded(settings):
+                found.append(banded_of(rows, settings))
+            keys.append(np.concatenate(found, axis=1))
+        data = np.concatenate(keys).astype("<u8").tobytes()
+        yield hashlib.sha256(data).digest() + data
+
+
+def signatures_of_units(job: Job, question: SignaturesQuestion) -> Iterator[bytes]:
+    """For each shard [positions, permutations] uint32. Raises JobError."""
+    for wanted in question.wanted:
+        rows = _rows(job, wanted.unit, wanted.split, question.scheme, checked=False)
+        yield rows["values"][np.array(wanted.positions, dtype=np.int64)].tobytes()
+
+
+def _rows(job: Job, unit: int, split: Split, scheme: Scheme, *, checked: bool) -> Rows:
+    directory = directories_of(job)[split]
+    stem = f"{unit:06d}"
+    record = read_shard(directory, stem)
+    if not record.documents:
+        return mapped_rows(directory, scheme, 0)
+    path = _signed(directory, stem, record, scheme)
+    if not checked:
+        return mapped_rows(path, scheme, record.documents)
+    digest = record.sidecars[SIGNATURES]
+    return checked_rows(path, scheme, record.documents, digest, record=directory / f"{stem}.json")
+
+
+def _signed(directory: Path, stem: str, record: ShardRecord, scheme: Scheme) -> Path:
+    path = directory / f"{stem}.{SIGNATURES}"
+    if SIGNATURES not in record.sidecars or scheme_at(path) != scheme:
+        raise JobError(f"{path}: no signatures by this scheme; launch with --signatures makes them")
+    return path

@@ -1,0 +1,242 @@
+"""`shardfleet dedup RUN`: duplicates among the shards of several hosts, found here and left out there."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from shard.dedup.run import deduplicate, open_pair
+from shard.dedup.settings import Scheme, Scope, Settings
+from shard.store import Directories
+from shard.tokenizer.raw_bytes import ByteReference
+from tests.support.copies import planted
+from tests.support.fleet import DATASET, SHARDFLEET, Fleet, running_fleet
+from tests.support.jobs import write_corpus
+from tests.support.plans import tree_of
+from tests.support.text import real_documents
+
+pytestmark = pytest.mark.ssh
+
+EACH = 50
+DATASETS = ("--dataset", f"web={DATASET}", "--dataset", "more=team/more")
+
+
+@pytest.fixture(scope="module")
+def copies_hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real documents with planted copies, far from each other, in 12 Parquet files of two datasets."""
+    directory = tmp_path_factory.mktemp("copies-hub")
+    documents = planted(real_documents(300), EACH).documents
+    write_corpus(directory / DATASET, documents[:200], files=5)
+    write_corpus(directory / "team" / "more", documents[200:], files=7)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, copies_hub: Path) -> Iterator[Fleet]:
+    """Two hosts whose run is complete, with signatures."""
+    with running_fleet(tmp_path_factory.mktemp("dedup"), copies_hub, {"alpha": 2, "beta": 1}) as fleet:
+        done = fleet.launch("--plain", "--signatures", *DATASETS)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def expected(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What deduplication on one machine makes of all shards together: `removed`, `once`, `once_holdout`."""
+    root = tmp_path_factory.mktemp("expected")
+    for split, directory in fleet.directories():
+        shutil.copytree(directory, root / split, dirs_exist_ok=True)
+    pair = open_pair([root / "train", root / "holdout"])
+    found = deduplicate(pair, ByteReference(), Settings(), root)
+    assert len(found.duplicates.removed) > 1.5 * EACH
+    finals: Directories = {"train": root / "once", "holdout": root / "once_holdout"}
+    found.write(finals, 1)
+    return root
+
+
+def call(fleet: Fleet, name: str, *args: str) -> list[str]:
+    """`shardfleet dedup` of the fleet's run into directories of this name."""
+    to = f"~/{fleet.base}/{name}"
+    return [SHARDFLEET, "dedup", first_run(fleet).name, "--to", to, "--max-removed", "50%", *args]
+
+
+def first_run(fleet: Fleet) -> Path:
+    (run,) = (run for run in (fleet.directory / "runs").iterdir() if is_first(run))
+    return run
+
+
+def is_first(run: Path) -> bool:
+    return b'"leftovers":null' in (run / "plan.json").read_bytes()
+
+
+def made(fleet: Fleet, name: str) -> dict[str, bytes]:
+    """Payloads, indexes and dataset.json of all hosts, by split and name."""
+    found: dict[str, bytes] = {}
+    for home in fleet.homes.values():
+        for split, directory in (("train", name), ("holdout", f"{name}_holdout")):
+            for file, data in tree_of(home / fleet.base / directory).items():
+                if file.endswith((".bin", ".idx", "dataset.json")):
+                    assert file == "dataset.json" or f"{split}/{file}" not in found
+                    found[f"{split}/{file}"] = data
+    return found
+
+
+def wanted(expected: Path) -> dict[str, bytes]:
+    return {
+        f"{split}/{file}": data
+        for split, directory in (("train", "once"), ("holdout", "once_holdout"))
+        for file, data in tree_of(expected / directory).items()
+        if file.endswith((".bin", ".idx", "dataset.json"))
+    }
+
+
+def lists(fleet: Fleet) -> dict[str, bytes]:
+    (removed,) = (fleet.directory / "runs").glob("*/dedup-*/removed")
+    return tree_of(removed)
+
+
+def test_as_on_one_machine(fleet: Fleet, expected: Path) -> None:
+    """Removal lists, payloads, indexes and fingerprint are those of one machine that has all shards; the estimate comes
+    first, and every row of the dataset is accounted for."""
+    done = fleet.run(*call(fleet, "once", "--plain"), timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = " ".join(done.stderr.split())
+    assert "8 bands of 8 rows" in said and " documents would go, " in said
+    assert lists(fleet) == tree_of(expected / "removed")
+    assert made(fleet, "once") == wanted(expected)
+    (run,) = (run for run in (fleet.directory / "runs").iterdir() if not is_first(run))
+    checked = fleet.call("verify", str(run))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert all(any((home / fleet.base / "once").glob("*.bin")) for home in fleet.homes.values())
+
+
+def test_again_changes_nothing(fleet: Fleet, expected: Path) -> None:
+    """The same command again finds every unit written, fetches no keys, and leaves the same bytes."""
+    keys = {path: path.stat().st_mtime_ns for path in (fleet.directory / "runs").glob("*/dedup-*/keys/*")}
+    again = fleet.run(*call(fleet, "once", "--json"), timeout=120)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert '"t":"unit_done"' not in again.stdout
+    assert len(keys) == 12 and {path: path.stat().st_mtime_ns for path in keys} == keys
+    assert made(fleet, "once") == wanted(expected)
+
+
+def test_guard_and_dry_run(fleet: Fleet) -> None:
+    """Where more would go than is allowed, and in a dry run, nothing is written on any host."""
+    before = {host: sorted(path.name for path in (home / fleet.base).iterdir()) for host, home in fleet.homes.items()}
+    dry = fleet.run(*call(fleet, "other", "--dry-run", "--max-removed", "1%"), timeout=60)
+    assert dry.returncode == 0 and " documents would go, 21." in dry.stderr, dry.stderr
+    refused = fleet.run(*call(fleet, "other", "--max-removed", "1%"), timeout=60)
+    assert refused.returncode == 2 and "more than --max-removed 1.00%" in refused.stderr
+    taken = fleet.run(*call(fleet, "shards"), timeout=60)
+    assert taken.returncode == 2 and "has shards there" in taken.stderr
+    after = {host: sorted(path.name for path in (home / fleet.base).iterdir()) for host, home in fleet.homes.items()}
+    assert after == before
+
+
+def test_other_scope_and_kind(fleet: Fleet, expected: Path) -> None:
+    """Exact copies alone need other signatures, which ranks make first; with scope source, those in one dataset go."""
+    pair = open_pair([expected / "train", expected / "holdout"])
+    scopes: tuple[Scope, ...] = ("global", "source")
+    for number, scope in enumerate(scopes):
+        settings = Settings(scheme=Scheme(kind="exact"), scope=scope)
+        here = deduplicate(pair, ByteReference(), settings, expected / scope).duplicates
+        done = fleet.run(*call(fleet, "other", "--dry-run", "--kind", "exact", "--scope", scope), timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"{len(here.removed)} of 450 documents would go" in done.stderr
+        assert len(here.removed) == EACH if scope == "global" else 0 < len(here.removed) < EACH
+        # The second time they are there.
+        assert ("the ranks make them now" in done.stderr) == (number == 0)
+
+
+def test_ctrl_c_while_hosts_write(fleet: Fleet, expected: Path) -> None:
+    """Ctrl+C while hosts write what is left stops all of them, proven; the same command goes on with what is there."""
+    before = set((fleet.directory / "runs").iterdir())
+    running = fleet.begin(call(fleet, "later", "--plain"))
+    held = held_payload(fleet)
+    wait_for(lambda: any((run / "plan.json").exists() for run in set((fleet.directory / "runs").iterdir()) - before))
+    content = held.read_bytes()
+    held.unlink()
+    os.mkfifo(held)  # nobody writes to it: who reads it waits
+    wait_for(lambda: len(made(fleet, "later")) > 2 * 4 and len(fleet.processes()) > 4)
+    running.interrupt()
+    assert running.wait() == 130, running.text
+    fleet.wait_until_quiet()
+    held.unlink()
+    held.write_bytes(content)
+    assert f"train/{held.name}" not in made(fleet, "later")
+    done = fleet.run(*call(fleet, "later", "--plain"), timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert made(fleet, "later") == wanted(expected)
+
+
+def test_ctrl_c_while_hosts_are_asked(fleet: Fleet) -> None:
+    """Ctrl+C while a host is silent about its signatures ends the command at once, and nothing is left there."""
+    signatures = sorted((fleet.homes["beta"] / fleet.base / "shards").glob("[0-9]*.sig"))[-1]
+    content = signatures.read_bytes()
+    signatures.unlink()
+    os.mkfifo(signatures)  # nobody writes to it: who looks into it waits
+    running = fleet.begin(call(fleet, "never"))
+    wait_for(lambda: bool(asked(fleet)))
+    running.interrupt()
+    assert running.wait(20) == 130, running.text
+    wait_for(lambda: not asked(fleet), 20)
+    signatures.unlink()
+    signatures.write_bytes(content)
+
+
+def asked(fleet: Fleet) -> list[int]:
+    """Processes on the hosts that answer about signatures."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"unsigned" in words and any(first_run(fleet).name.encode() in word for word in words):
+                found.append(int(path.parent.name))
+    return found
+
+
+def held_payload(fleet: Fleet) -> Path:
+    """A payload that is not among the first of its host."""
+    return sorted((fleet.homes["alpha"] / fleet.base / "shards").glob("[0-9]*.bin"))[-1]
+
+
+def wait_for(reached: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_killed_at_every_stage(tmp_path: Path, copies_hub: Path, expected: Path) -> None:
+    """SIGKILL of the launcher while ranks sign, while keys come, while pairs are sought, while hosts write: the hosts
+    stop by themselves, and in the end all is as on one machine, whatever the hosts, from shards without signatures."""
+    with running_fleet(tmp_path, copies_hub, {"alpha": 1, "beta": 1, "gamma": 1}) as fleet:
+        first = fleet.launch("--plain", *DATASETS)
+        assert first.returncode == 0, first.stdout + first.stderr
+        base = [home / fleet.base for home in fleet.homes.values()]
+        stages: list[Callable[[], bool]] = [
+            lambda: any(any((root / "shards").glob("*.sig")) for root in base),
+            lambda: any((fleet.directory / "runs").glob("*/dedup-*/keys/*.keys")),
+            lambda: any((fleet.directory / "runs").glob("*/dedup-*/keys.duckdb")),
+            lambda: any(any((root / "once").glob("0*.json")) for root in base),
+        ]
+        command = call(fleet, "once", "--plain")
+        for reached in stages:
+            running = fleet.begin(command)
+            while not reached() and running.process.poll() is None:
+                os.sched_yield()
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            running.process.wait()
+            fleet.wait_until_quiet(30.0)
+        done = fleet.run(*command, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert lists(fleet) == tree_of(expected / "removed")
+        assert made(fleet, "once") == wanted(expected)
+        assert not [path for root in base for path in root.rglob("*.tmp")]
