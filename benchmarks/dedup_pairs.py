@@ -23,6 +23,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from provision.cli.values import Size
 from shard.dedup.clusters import Clusters
 from shard.dedup.pairs import KeyStore
 
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
-        memory = None if options.memory == ["default"] else options.memory[0]
+        memory = None if options.memory == ["default"] else Size().convert(options.memory[0], None, None)
         print(json.dumps([asdict(stage) for stage in _run(options.one, memory, options.work)]))
         return
     results = []
@@ -91,7 +92,7 @@ def _in_process(documents: int, memory: str, work: Path) -> list[dict[str, objec
     return stages
 
 
-def _run(documents: int, memory: str | None, work: Path) -> list[Stage]:
+def _run(documents: int, memory: int | None, work: Path) -> list[Stage]:
     """All stages over so many documents, as shard/dedup/find.py goes through them."""
     stages: list[Stage] = []
     with tempfile.TemporaryDirectory(dir=work) as name:

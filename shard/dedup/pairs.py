@@ -1,14 +1,17 @@
 """Documents with equal keys, found by DuckDB, which sorts on disk what does not fit into memory."""
 
+import errno
+import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shard.dedup.groups import Columns, Pairs, behind_first, distinct, shared, with_neighbours
-from shard.errors import JobError
+from shard.errors import DiskFullError, JobError
 
 try:
     import duckdb
@@ -20,6 +23,8 @@ else:
 _FETCHED_ROWS = 1 << 17
 """Of which up to 17 pairs each can come."""
 _WRITTEN_ROWS = 1 << 20
+_FULL = ("max_temp_directory_size", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+"""What DuckDB says of a disk that is full; it spills to nine tenths of the free space at most."""
 _NONE = np.empty((0, 2), dtype=np.int64)
 
 
@@ -32,21 +37,27 @@ def require_duckdb() -> None:
 class KeyStore:
     """Keys of all documents, in a database of its own in a directory; a context manager that removes it."""
 
-    def __init__(self, directory: Path, bands: int, memory: str | None = None) -> None:
+    def __init__(self, directory: Path, bands: int, memory: int | None = None) -> None:
+        """`memory`: bytes that DuckDB takes at most, by default 80 % of the machine's.
+
+        This and all methods raise DiskFullError, and JobError where DuckDB has too little memory.
+        """
         require_duckdb()
+        self._directory = directory
         self._path = directory / "keys.duckdb"
         self._spilled = directory / "keys.tmp"
         self._remove()  # of an attempt that was killed
         self._bands = bands
-        self._connection = duckdb.connect(str(self._path), config={"temp_directory": str(self._spilled)})
-        if memory is not None:
-            self._connection.execute(f"SET memory_limit = '{memory}'")
-        # Results that need an order ask for it.
-        self._connection.execute("SET preserve_insertion_order = false")
-        self._connection.execute("CREATE TABLE exact (document BIGINT, low UBIGINT, high UBIGINT)")
-        self._connection.execute("CREATE TABLE pairs (a BIGINT, b BIGINT)")
-        columns = "".join(f", key{band} UBIGINT" for band in range(bands))
-        self._connection.execute(f"CREATE TABLE banded (document BIGINT{columns})")
+        self._memory = memory
+        limit = {} if memory is None else {"memory_limit": f"{memory}B"}
+        with self._limits_named():
+            self._connection = duckdb.connect(str(self._path), config={"temp_directory": str(self._spilled)} | limit)
+            # Results that need an order ask for it.
+            self._connection.execute("SET preserve_insertion_order = false")
+            self._connection.execute("CREATE TABLE exact (document BIGINT, low UBIGINT, high UBIGINT)")
+            self._connection.execute("CREATE TABLE pairs (a BIGINT, b BIGINT)")
+            columns = "".join(f", key{band} UBIGINT" for band in range(bands))
+            self._connection.execute(f"CREATE TABLE banded (document BIGINT{columns})")
 
     def __enter__(self) -> "KeyStore":
         return self
@@ -71,7 +82,9 @@ class KeyStore:
         """
         ordered = self._ordered("SELECT low, high, document FROM exact ORDER BY ALL")
         pairs = np.concatenate([_NONE, *behind_first(shared(ordered))])
-        self._connection.execute("DROP TABLE exact")
+        with self._limits_named():
+            self._connection.execute("DROP TABLE exact")
+            self._connection.execute("CHECKPOINT")  # else its room stays taken
         return pairs[np.argsort(pairs[:, 1])]
 
     def candidate_documents(self) -> NDArray[np.int64]:
@@ -92,14 +105,38 @@ class KeyStore:
     def _ordered(self, query: str) -> Iterator[Columns]:
         """The rows of a query, some at a time."""
         # A connection of its own: rows are written while others are read.
-        with self._connection.cursor() as reading:
+        with self._limits_named(), self._connection.cursor() as reading:
+            if self._memory is not None:
+                # What is being sorted cannot all give way to what is being read.
+                reading.execute(f"SET operator_memory_limit = '{self._memory // 2}B'")
             for batch in reading.sql(query).to_arrow_reader(_FETCHED_ROWS):
                 yield [column.to_numpy() for column in batch.columns]
 
     def _insert(self, table: str, columns: dict[str, NDArray[np.generic]]) -> None:
-        self._connection.register("added", {name: np.ascontiguousarray(column) for name, column in columns.items()})
-        self._connection.execute(f"INSERT INTO {table} SELECT {', '.join(columns)} FROM added")  # noqa: S608  ours
-        self._connection.unregister("added")
+        with self._limits_named():
+            self._connection.register("added", {name: np.ascontiguousarray(column) for name, column in columns.items()})
+            self._connection.execute(f"INSERT INTO {table} SELECT {', '.join(columns)} FROM added")  # noqa: S608  ours
+            self._connection.unregister("added")
+
+    @contextmanager
+    def _limits_named(self) -> Iterator[None]:
+        """Turn what DuckDB raises for want of disk or memory into errors that say where and what helps."""
+        try:
+            yield
+        except (duckdb.Error, OSError) as error:  # OSError: what is raised while rows are fetched
+            said = str(error).partition("\n")[0]
+            if any(reason in str(error) for reason in _FULL):
+                raise DiskFullError(
+                    f"{self._directory}: no space for keys ({said}); free some there, or give --work-dir on a larger "
+                    "disk: signatures are kept"
+                ) from error
+            if said.startswith("Out of Memory Error"):
+                raise JobError(
+                    f"--memory {self._memory}: too little to sort keys in {self._directory} ({said}); give more"
+                    if self._memory
+                    else f"too little memory to sort keys in {self._directory} ({said}); end what else takes some"
+                ) from error
+            raise
 
     def _remove(self) -> None:
         for path in self._path.parent.glob(f"{self._path.name}*"):
