@@ -21,7 +21,7 @@ def alike(
     found = np.empty(len(pairs), dtype=np.bool_)
     for start in range(0, len(pairs), _COMPARED):
         # [pairs, 2] places in `documents`
-        places = np.searchsorted(documents, pairs[start : start + _COMPARED])
+        places = _places(documents, pairs[start : start + _COMPARED])
         equal = signatures[places[:, 0]] == signatures[places[:, 1]]
         found[start : start + _COMPARED] = np.count_nonzero(equal, axis=1) >= least_equal
     return found
@@ -40,13 +40,21 @@ class Clusters:
         self._lower = np.arange(len(documents))
 
     def link(self, pairs: Pairs) -> None:
-        """Make one of the clusters of each pair."""
+        """Make one of the clusters of each pair.
+
+        The higher of two lowest is hung below the lower, paths are shortened, until all pairs agree. After Shiloach and
+        Vishkin, "An O(log n) parallel connectivity algorithm" (1982).
+        """
         for start in range(0, len(pairs), _LINKED):
-            places = np.searchsorted(self.documents, pairs[start : start + _LINKED])
+            places = _places(self.documents, pairs[start : start + _LINKED])
             lowest = self._followed(places)
-            self._lower[places] = lowest  # so that no path grows long
-            some, smallest = _smallest_of(lowest)
-            self._lower[some] = smallest
+            self._lower[places] = lowest  # no path grows long
+            while len(lowest := lowest[lowest[:, 0] != lowest[:, 1]]):
+                below, above = lowest.min(axis=1), lowest.max(axis=1)
+                np.minimum.at(self._lower, above, below)
+                while not np.array_equal(further := self._lower[hung := self._lower[above]], hung):
+                    self._lower[above] = further
+                lowest = self._lower[lowest]
 
     def smallest(self) -> NDArray[np.int64]:
         """[documents] of each the lowest number of its cluster."""
@@ -58,22 +66,10 @@ class Clusters:
         return places
 
 
-def _smallest_of(pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(numbers, ascending, of all pairs; for each the lowest among those it hangs together with).
-
-    Labels sink along pairs and are then followed to their end, until nothing changes. After Shiloach and Vishkin, "An
-    O(log n) parallel connectivity algorithm" (1982).
-    """
-    numbers = np.unique(pairs)
-    # [pairs] places in `numbers`
-    left, right = np.searchsorted(numbers, pairs[:, 0]), np.searchsorted(numbers, pairs[:, 1])
-    labels = np.arange(len(numbers))
-    while True:
-        before = labels.copy()
-        lower = np.minimum(labels[left], labels[right])
-        np.minimum.at(labels, before[left], lower)
-        np.minimum.at(labels, before[right], lower)
-        while not np.array_equal(further := labels[labels], labels):
-            labels = further
-        if np.array_equal(labels, before):
-            return numbers, numbers[labels]
+def _places(documents: NDArray[np.int64], pairs: Pairs) -> NDArray[np.int64]:
+    """[pairs, 2] where in `documents`, ascending, they stand."""
+    # In order a search finds most of its way in the processor's caches: ten times faster among 60 million.
+    order = np.argsort(pairs, axis=None)
+    places = np.empty(pairs.size, dtype=np.int64)
+    places[order] = np.searchsorted(documents, pairs.ravel()[order])
+    return places.reshape(pairs.shape)

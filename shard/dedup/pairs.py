@@ -49,9 +49,11 @@ class KeyStore:
         self._remove()  # of an attempt that was killed
         self._bands = bands
         self._memory = memory
-        limit = {} if memory is None else {"memory_limit": f"{memory}B"}
+        config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(self._spilled)}
+        if memory is not None:
+            config["memory_limit"] = f"{memory}B"
         with self._limits_named():
-            self._connection = duckdb.connect(str(self._path), config={"temp_directory": str(self._spilled)} | limit)
+            self._connection = duckdb.connect(str(self._path), config=config)
             # Results that need an order ask for it.
             self._connection.execute("SET preserve_insertion_order = false")
             self._connection.execute("CREATE TABLE exact (document BIGINT, low UBIGINT, high UBIGINT)")
