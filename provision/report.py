@@ -74,7 +74,7 @@ def plan_table(plan: Plan, surveys: Surveys) -> RenderableType:
                 human(size * tokens_per_byte(plan)),
                 f"{disk_needed(plan, size) / 1e9:.2f} GB",
                 _free(surveys.get(host.name)),
-                clock(seconds_needed(size, host.ranks)),
+                clock(seconds_needed(plan, size, host.ranks)),
             ]
         )
     shared = sum(unit.members is not UNSET for unit in plan.units)
