@@ -15,8 +15,9 @@ from provision.estimates import (
     seconds_needed,
     tokens_per_byte,
 )
+from provision.hostjob import job_of
 from provision.monitor import ClusterState
-from provision.plan import Plan, job_of
+from provision.plan import Plan
 from provision.preflight import Checks
 from provision.rundir import RunDirectory
 from provision.settle import Answers
