@@ -75,12 +75,17 @@ def decode(processes: int) -> Callable[[Setting, Corpus], Task]:
     return task
 
 
-def host(ranks: int, *, hub: bool = False) -> Callable[[Setting, Corpus], Task]:
-    """A supervisor with its ranks, all on as many cores as there are ranks."""
+def host(ranks: int, *more: str, hub: bool = False) -> Callable[[Setting, Corpus], Task]:
+    """A supervisor with its ranks, all on as many cores as there are ranks; `more` are options of jobs.py."""
 
     def task(setting: Setting, corpus: Corpus) -> Task:
         job = setting.workspace.job(
-            corpus, ranks=ranks, tokenizer=setting.tokenizer, endpoint=setting.endpoint if hub else None
+            corpus,
+            ranks=ranks,
+            tokenizer=setting.tokenizer,
+            endpoint=setting.endpoint if hub else None,
+            name="-".join(("files", *more)),
+            more=more,
         )
         command = Command(("-m", "shard", "run", "--job", str(job / "job")), frozenset(setting.cores[:ranks]))
         return Task((command,), output=job / "out", format="bin")
@@ -104,6 +109,7 @@ CONTENDERS: Mapping[str, Contender] = {
     for contender in (
         Contender("decode", "pyarrow decodes the text column, nothing else", 1, decode(1), "floor"),
         Contender("rank1", "one rank does the whole job", 1, host(1)),
+        Contender("signed", "one rank, with signatures of every document", 1, host(1, "--signatures")),
         Contender("decode2", "two processes decode, a core each", 2, decode(2), "floor", startup_files=2),
         Contender("rank2", "two ranks do the whole job on two cores", 2, host(2), startup_files=2),
         Contender("copy", "rank2's output read, written again and synced", 1, copy, "floor", startup_files=2),
@@ -141,6 +147,7 @@ TARGETS = (
     Target("rank1", "decode", least=0.5),
     Target("rank2", "rank1", least=1.6),
     Target("decode2", "decode"),
+    Target("signed", "rank1"),
     Target("hub", "rank1", least=0.85),
     Target("memory-2gb", "memory-200mb", most=1.2, of="peak"),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shard.compression import Compression
+from shard.dedup.settings import Scheme
 from shard.job import Holdout, TokenizerSpec
 from shard.options import Options
 from shard.tokenizer.ranks import RANK_FILES
@@ -17,14 +18,22 @@ from tests.support.text import UnavailableError, rank_file, train_small_tokenize
 
 
 def write_benchmark_job(
-    directory: Path, corpus: Path, *, ranks: int, tokenizer: str, endpoint: str | None, repo: str | None, compress: bool
+    directory: Path,
+    corpus: Path,
+    *,
+    ranks: int,
+    tokenizer: str,
+    endpoint: str | None,
+    repo: str | None,
+    compress: bool,
+    sign: bool,
 ) -> None:
     """Write `<directory>/job/job.json` and its tokenizer; shards go to `<directory>/out`."""
     spec, tokenizer_directory = _tokenizer(tokenizer, directory / "vocabulary")
     wishes: dict[str, Any] = {
         "tokenizer": spec,
         "holdout": Holdout(),
-        "options": Options(),
+        "options": Options(signatures=Scheme() if sign else None),
         "run_id": f"benchmark-{os.getpid()}",  # its own: a supervisor ends what else carries the cookie of its run
         "ranks": ranks,
     }
@@ -65,6 +74,7 @@ def main() -> None:
     parser.add_argument("--endpoint", help="read the corpus from a Hub server there")
     parser.add_argument("--repo", help="owner/name of the corpus on that server")
     parser.add_argument("--compress", action="store_true", help="as `launch --compress`")
+    parser.add_argument("--signatures", action="store_true", help="as `launch --signatures`")
     options = parser.parse_args()
     write_benchmark_job(
         options.directory.absolute(),
@@ -74,6 +84,7 @@ def main() -> None:
         endpoint=options.endpoint,
         repo=options.repo,
         compress=options.compress,
+        sign=options.signatures,
     )
 
 

@@ -16,6 +16,8 @@ _TEXT_PER_BYTE = 1.0
 _TEXT_PER_COMPRESSED_BYTE = 2.6
 """Of files in gzip or zstd."""
 RANK_BYTES_PER_SECOND = 90e6
+_SIGNING_RATE = 0.32
+"""Of a rank that makes signatures of 64 values as well, beside one that does not."""
 LINK_BYTES_PER_SECOND = 110e6
 _DOCUMENT_BYTES = 2700
 """Source bytes per document there: what the 20 bytes of index per document cost."""
@@ -70,6 +72,8 @@ def room_needed(plan: Plan, host: HostPlan, done: Collection[int]) -> Room:
     return Room(shards - held_out, held_out, sum(files))
 
 
-def seconds_needed(source_bytes: int, ranks: int) -> float:
+def seconds_needed(plan: Plan, source_bytes: int, ranks: int) -> float:
     """For a host with so many ranks."""
-    return source_bytes / min(LINK_BYTES_PER_SECOND, ranks * RANK_BYTES_PER_SECOND)
+    scheme = plan.options.signatures
+    rank = RANK_BYTES_PER_SECOND * (_SIGNING_RATE if scheme is not None and scheme.kind == "minhash" else 1.0)
+    return source_bytes / min(LINK_BYTES_PER_SECOND, ranks * rank)

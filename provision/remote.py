@@ -18,7 +18,7 @@ def ask_shard(
     fine: Sequence[int] = (),
     marked: bool = False,
 ) -> bytes:
-    """What a command of the worker prints on a host. One that is `marked` is a process of the run: who stops that stops it.
+    """What a command of the worker prints on a host; one that is `marked` is a process of the run, and stops with it.
 
     Raises RemoteError, with the last line of its complaint, when its exit status is not 0; one of `fine` will do where
     something was printed.

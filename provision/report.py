@@ -15,8 +15,9 @@ from provision.estimates import (
     seconds_needed,
     tokens_per_byte,
 )
+from provision.hostjob import job_of
 from provision.monitor import ClusterState
-from provision.plan import Plan, job_of
+from provision.plan import Plan
 from provision.preflight import Checks
 from provision.rundir import RunDirectory
 from provision.settle import Answers
@@ -74,7 +75,7 @@ def plan_table(plan: Plan, surveys: Surveys) -> RenderableType:
                 human(size * tokens_per_byte(plan)),
                 f"{disk_needed(plan, size) / 1e9:.2f} GB",
                 _free(surveys.get(host.name)),
-                clock(seconds_needed(size, host.ranks)),
+                clock(seconds_needed(plan, size, host.ranks)),
             ]
         )
     shared = sum(unit.members is not UNSET for unit in plan.units)

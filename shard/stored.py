@@ -18,6 +18,7 @@ from shard.links import link_or_copy
 from shard.rankfile import read_codec
 from shard.rawreader import RawReader, TokenReader
 from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, belongs, read_directory, read_shard
+from shard.runs import runs_of
 
 BLOCK_BYTES = 8 << 20
 """Of payload, at about which a block ends; a longer document is a block by itself."""
@@ -68,7 +69,7 @@ class StoredShard:
         # [documents + 1] int64
         offsets = np.concatenate(([0], np.cumsum(self.lengths(), dtype=np.int64)))
         with self.reader() as reader:
-            for start, end in _runs(offsets, BLOCK_BYTES // DTYPES[self.dtype].itemsize):
+            for start, end in runs_of(offsets, BLOCK_BYTES // DTYPES[self.dtype].itemsize):
                 tokens = reader.read_tokens(int(offsets[start]), int(offsets[end]))
                 digest.update(tokens.data)
                 yield Payload(tokens, offsets[start : end + 1] - offsets[start])
@@ -144,13 +145,3 @@ def open_stored(directory: Path) -> Stored:
     if not shards:
         raise JobError(f"{directory}: no committed shard there")
     return Stored(directory, record, tuple(shards))
-
-
-def _runs(offsets: NDArray[np.int64], most_tokens: int) -> Iterator[tuple[int, int]]:
-    """[start, end) ranges of documents with about so many tokens each, at least one document."""
-    start, last = 0, len(offsets) - 1
-    while start < last:
-        end = int(np.searchsorted(offsets, offsets[start] + most_tokens, side="right")) - 1
-        end = min(max(end, start + 1), last)
-        yield start, end
-        start = end

@@ -57,6 +57,7 @@ SHARED = {
     "shard.dedup.run": {"at_work", "deduplicate", "open_pair"},
     # Duplicates on all hosts: keys come to the launcher, removal lists go back.
     "shard.dedup.gathered": {"Found", "Some", "UnitKeys", "find_gathered"},
+    "shard.dedup.pairs": {"require_duckdb"},
     "shard.dedup.parts": {"Duplicates"},
     "shard.dedup.questions": {"KeysQuestion", "SignaturesQuestion", "keys_size"},
     "shard.dedup.sources": {"source_of"},

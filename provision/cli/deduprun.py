@@ -20,6 +20,7 @@ from provision.errors import NotProvenStoppedError, ProvisionError
 from provision.push import SECRETS
 from provision.rundir import SCRIPT_NAME, RunDirectory, find_run
 from provision.settle import stop_hosts
+from shard.dedup.pairs import require_duckdb
 from shard.dedup.run import at_work
 from shard.dedup.settings import Scheme, Settings
 
@@ -38,6 +39,7 @@ def dedup_run(
 
     Raises InputError, NotReadyError, RemoteError, TooManyDuplicatesError, ShardError.
     """
+    require_duckdb()  # before hours of work, not after them
     run = find_run(name)
     output_dir = targets[0]
     holdout_dir = targets[1] or f"{output_dir.rstrip('/')}_holdout"
@@ -56,6 +58,7 @@ def dedup_run(
         require_few(found.duplicates, max_removed, lists)
         plan = removal_plan(leavings, found, settings, output_dir, holdout_dir)
         prepared = prepare_removal(leavings, found, plan, RunDirectory(run_dir or Path("runs") / plan.run_id), say)
+    say(f"{work}: keys and removal lists; remove it when they are of no more use")
     start(prepared, plain="--plain" in style, as_json="--json" in style)
 
 

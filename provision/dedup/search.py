@@ -8,8 +8,9 @@ from pathlib import Path
 from provision.dedup.answers import Hosts, Take
 from provision.errors import InputError
 from provision.gather import Gathered, gather
+from provision.hostjob import job_of
 from provision.placement import Kept
-from provision.plan import Plan, job_of
+from provision.plan import Plan
 from provision.rundir import RunDirectory
 from shard.dedup.gathered import Found, Some, UnitKeys, find_gathered
 from shard.dedup.settings import Scheme, Settings

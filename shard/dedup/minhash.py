@@ -6,7 +6,6 @@ a_i, and value i of a signature is the least of these. After Broder, "On the res
 """
 
 import hashlib
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from shard.dedup.hashes import combined, mixed, word_hashes
 from shard.dedup.settings import Scheme, Settings
 from shard.dedup.words import Words
+from shard.runs import runs_of
 
 NO_VALUE = 0xFFFFFFFF
 """All values of a signature that stands for none: the document has fewer words than an n-gram."""
@@ -38,7 +38,7 @@ def signatures_of(words: Words, scheme: Scheme) -> NDArray[np.uint32]:
     # Grams that reach into the next document are left out.
     firsts = words.first[:-1][able]
     grams = every[np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], counts)]
-    for start, end in _blocks(offsets):
+    for start, end in runs_of(offsets, _BLOCK_GRAMS):
         block = grams[offsets[start] : offsets[end]]
         signatures[able[start:end]] = _least(block, offsets[start:end] - offsets[start], scheme)
     return signatures
@@ -79,13 +79,3 @@ def _permutations(count: int, seed: int) -> tuple[tuple[np.uint32, np.uint32], .
     # [permutations, 2] uint32
     pairs = np.frombuffer(drawn, dtype="<u4").reshape(count, 2)
     return tuple((np.uint32(factor | 1), np.uint32(term)) for factor, term in pairs.tolist())
-
-
-def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """[start, end) ranges of documents with about so many grams, at least one document."""
-    start, last = 0, len(offsets) - 1
-    while start < last:
-        end = int(np.searchsorted(offsets, offsets[start] + _BLOCK_GRAMS, side="right")) - 1
-        end = max(end, start + 1)
-        yield start, end
-        start = end

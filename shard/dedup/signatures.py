@@ -5,7 +5,6 @@ bytes for each value of its signature. Little-endian.
 """
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from shard.dedup.settings import Scheme, Settings
 from shard.dedup.words import words_of
 from shard.errors import VerificationError
 from shard.payloadfile import RawFile
+from shard.runs import runs_of
 
 _BLOCK_BYTES = 1 << 18
 """Of text that is signed together, so that a core's caches hold what is made of it."""
@@ -40,7 +40,7 @@ def row_type(scheme: Scheme) -> np.dtype[np.void]:
 def rows_of(batch: TextBatch, scheme: Scheme) -> Rows:
     """[documents] the rows of a batch."""
     rows = np.empty(batch.documents, dtype=row_type(scheme))
-    for start, end in _blocks(batch.offsets):
+    for start, end in runs_of(batch.offsets, _BLOCK_BYTES):
         words = words_of(_part(batch, start, end))
         rows["key"][start:end] = exact_keys(words)
         if scheme.kind == "minhash":
@@ -104,16 +104,6 @@ def banded_of(rows: Rows, settings: Settings) -> NDArray[np.uint64]:
     blocks = range(0, len(rows), _READ_ROWS)
     found = [band_keys(rows["values"][start : start + _READ_ROWS], settings) for start in blocks]
     return np.concatenate([np.empty((0, settings.bands), dtype=np.uint64), *found])
-
-
-def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """[start, end) ranges of documents with about so many bytes, at least one document."""
-    start, last = 0, len(offsets) - 1
-    while start < last:
-        end = int(np.searchsorted(offsets, offsets[start] + _BLOCK_BYTES, side="right")) - 1
-        end = min(max(end, start + 1), last)
-        yield start, end
-        start = end
 
 
 def _part(batch: TextBatch, start: int, end: int) -> TextBatch:

@@ -10,6 +10,7 @@ from shard.batch import TextBatch
 from shard.dedup.words import words_of
 from shard.errors import TokenizerError
 from shard.formats.payload import Payload
+from shard.runs import runs_of
 from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.protocol import Reference
 
@@ -32,12 +33,8 @@ class TokenBytes:
 
     def texts(self, payload: Payload) -> Iterator[TextBatch]:
         """The text of every document of a block, some documents at a time, without what frames them."""
-        start, last = 0, len(payload.offsets) - 1
-        while start < last:
-            most = payload.offsets[start] + _BLOCK_TOKENS
-            end = max(start + 1, int(np.searchsorted(payload.offsets, most, side="right")) - 1)
+        for start, end in runs_of(payload.offsets, _BLOCK_TOKENS):
             yield self._text(payload.tokens, payload.offsets[start : end + 1])
-            start = end
 
     def _text(self, tokens: NDArray[np.uint16 | np.uint32], offsets: NDArray[np.int64]) -> TextBatch:
         ids = tokens[offsets[0] : offsets[-1]]
