@@ -17,19 +17,23 @@ from shard.dedup.minhash import has_signature
 from shard.dedup.pairs import KeyStore
 from shard.dedup.parts import Duplicates, Fetch, Part, numbered, within
 from shard.dedup.settings import Settings
+from shard.disk import disk_full_named
 
 
-def find_duplicates(parts: Sequence[Part], settings: Settings, work: Path, fetch: Fetch) -> Duplicates:
+def find_duplicates(
+    parts: Sequence[Part], settings: Settings, work: Path, fetch: Fetch, memory: int | None = None
+) -> Duplicates:
     """Find the duplicates among the documents of these parts.
 
-    Raises VerificationError for a damaged file, JobError without DuckDB, and what `fetch` raises.
+    `memory`: bytes that sorting takes at most; what is found does not depend on it. Raises VerificationError for a
+    damaged file, JobError without DuckDB or where it has too little memory, DiskFullError, and what `fetch` raises.
     """
     total = sum(part.documents for part in parts)
     if settings.scope == "none":
         nothing = np.empty(0, dtype=np.int64)
         return Duplicates(documents=total, removed=nothing, kept=nothing, exact=0, compared=0)
     bands = settings.bands if settings.scheme.kind == "minhash" else 0
-    with KeyStore(work, bands) as store:
+    with KeyStore(work, bands, memory) as store:
         for first, part in numbered(parts):
             store.add_exact(first, part.exact() ^ _apart(part, settings))
         equal = store.equal()
@@ -74,7 +78,7 @@ def _link_alike(
     if len(documents):
         # On disk: signatures of the documents that are in any pair, which the kernel may drop from memory again.
         with TemporaryFile(dir=work) as scratch:
-            signatures = _fetched(scratch.fileno(), parts, documents, settings, fetch)
+            signatures = _fetched(work, scratch.fileno(), parts, documents, settings, fetch)
             for pairs in store.candidates():
                 compared += len(pairs)
                 clusters.link(pairs[alike(pairs, documents, signatures, settings.least_equal)])
@@ -82,7 +86,7 @@ def _link_alike(
 
 
 def _fetched(
-    scratch: int, parts: Sequence[Part], documents: NDArray[np.int64], settings: Settings, fetch: Fetch
+    work: Path, scratch: int, parts: Sequence[Part], documents: NDArray[np.int64], settings: Settings, fetch: Fetch
 ) -> NDArray[np.uint32]:
     """[documents, permutations] uint32: the signatures of these documents, in a file."""
     wanted: dict[int, NDArray[np.int64]] = {}
@@ -94,7 +98,9 @@ def _fetched(
             wanted[number], places[number] = positions, taken
             taken += len(positions)
     shape = (taken, settings.scheme.num_perm)
-    os.ftruncate(scratch, 4 * shape[0] * shape[1])
+    with disk_full_named(work / "signatures"):
+        # Not a hole: to write into a mapped one when the disk is full would kill the process.
+        os.posix_fallocate(scratch, 0, 4 * shape[0] * shape[1])
     with os.fdopen(os.dup(scratch), "r+b") as file:
         signatures = np.memmap(file, dtype="<u4", mode="r+", shape=shape)
 

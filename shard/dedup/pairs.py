@@ -129,8 +129,8 @@ class KeyStore:
             said = str(error).partition("\n")[0]
             if any(reason in str(error) for reason in _FULL):
                 raise DiskFullError(
-                    f"{self._directory}: no space for keys ({said}); free some there, or give --work-dir on a larger "
-                    "disk: signatures are kept"
+                    f"{self._directory}: no space for keys ({said}); free some there and start again: signatures "
+                    "are kept"
                 ) from error
             if said.startswith("Out of Memory Error"):
                 raise JobError(
