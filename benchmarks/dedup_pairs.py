@@ -119,7 +119,8 @@ def _clustered(store: KeyStore, equal: NDArray[np.int64], near: NDArray[np.int64
     clusters.link(equal)
     for pairs in store.candidates():
         clusters.link(pairs)
-    return clusters.documents[clusters.documents != clusters.smallest()]
+    gone: NDArray[np.int64] = clusters.documents[clusters.documents != clusters.smallest()]
+    return gone
 
 
 def _load(store: KeyStore, documents: int, *, exact: bool) -> int:
@@ -162,7 +163,7 @@ def _model(numbers: NDArray[np.int64], documents: int, salt: int) -> NDArray[np.
     return np.where(_fraction(numbers, salt + 200) < 0.1, common, spread)
 
 
-def _fraction(numbers: NDArray[np.int64], salt: int) -> NDArray[np.float64]:
+def _fraction(numbers: NDArray[np.int64], salt: int) -> NDArray[np.floating]:
     """In [0, 1), the same for a number whatever the batch."""
     return (_hash(numbers, salt) >> np.uint64(11)) * 2.0**-53
 

@@ -25,6 +25,8 @@ _FETCHED_ROWS = 1 << 17
 _WRITTEN_ROWS = 1 << 20
 _FULL = ("max_temp_directory_size", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 """What DuckDB says of a disk that is full; it spills to nine tenths of the free space at most."""
+_THREAD_BYTES = 64 << 20
+"""Memory for each thread at least: DuckDB fails where its many threads have a few megabytes each to sort in."""
 _NONE = np.empty((0, 2), dtype=np.int64)
 
 
@@ -52,6 +54,7 @@ class KeyStore:
         config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(self._spilled)}
         if memory is not None:
             config["memory_limit"] = f"{memory}B"
+            config["threads"] = max(1, min(len(os.sched_getaffinity(0)), memory // _THREAD_BYTES))
         with self._limits_named():
             self._connection = duckdb.connect(str(self._path), config=config)
             # Results that need an order ask for it.
