@@ -115,7 +115,7 @@ def _run(documents: int, memory: int | None, work: Path) -> list[Stage]:
 
 def _clustered(store: KeyStore, equal: NDArray[np.int64], near: NDArray[np.int64]) -> NDArray[np.int64]:
     """The documents that would go if all that were compared were alike."""
-    clusters = Clusters(np.union1d(equal, near))
+    clusters = Clusters(np.concatenate((equal.ravel(), near)))
     clusters.link(equal)
     for pairs in store.candidates():
         clusters.link(pairs)

@@ -67,7 +67,7 @@ def test_distinct(pairs: list[list[int]], places: list[int]) -> None:
 def test_clusters(pairs: list[list[int]], places: list[int]) -> None:
     """Of each cluster the lowest number is found, in whatever order and parts the pairs come."""
     rows = np.array(pairs, dtype=np.int64)
-    clusters = Clusters(np.unique(rows))
+    clusters = Clusters(rows.ravel())
     for (part,) in parts_of([rows], places):
         clusters.link(part)
     lowest = {int(number): int(number) for number in clusters.documents}
