@@ -525,19 +525,34 @@ class KeylessFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
 
 class SizelessFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
-    """A driver that knows no sizes, as for pages listed over HTTP."""
+    """A driver that knows no sizes, as for pages that HTTP servers make as they send them."""
 
     protocol = "sizeless"
 
     def find(self, path: str, **options: Any) -> dict[str, Any]:
-        return {f"{path}/x.parquet": {"name": f"{path}/x.parquet", "size": None}}
+        return {f"{path}/x.txt": {"name": f"{path}/x.txt", "size": None}}
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        return {"name": path, "size": None}
+
+
+class LinksFileSystem(SizelessFileSystem):
+    """A driver that lists a page of links, and knows sizes file by file, as for HTTP."""
+
+    protocol = "links"
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        return {"name": path, "size": 5, "ETag": '"7-a"'}
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        return b"a\nbc\n"[start:end]
 
 
 @pytest.mark.parametrize(
     ("driver", "message"),
     [
         (KeylessFileSystem, "keyless://d: cannot be listed: KeylessError: unable to locate credentials"),
-        (SizelessFileSystem, "sizeless://d: cannot be read: TypeError: "),
+        (SizelessFileSystem, "x.txt: the server does not say how large it is; download the files"),
     ],
 )
 def test_drivers_fail_in_ways_of_their_own(driver: Any, message: str) -> None:
@@ -545,6 +560,23 @@ def test_drivers_fail_in_ways_of_their_own(driver: Any, message: str) -> None:
     fsspec.register_implementation(driver.protocol, driver, clobber=True)
     with pytest.raises(CatalogError, match=message):
         list_dataset(DatasetSpec(name=f"{driver.protocol}://d"))
+
+
+def test_sizes_that_the_listing_leaves_out() -> None:
+    """Where a listing has names alone, every file is asked for its size, and for its etag as hosts will ask."""
+    fsspec.register_implementation(LinksFileSystem.protocol, LinksFileSystem, clobber=True)
+    (file,) = list_dataset(DatasetSpec(name="links://d")).files
+    assert (file.path, file.size, file.content_id) == ("x.txt", 5, "etag:7-a")
+
+
+def test_a_file_is_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of a file is told as that, with what to give instead; it is not looked for on the Hub."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "corpus.jsonl").write_text('{"text": "a"}\n')
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/corpus.jsonl", f"{tmp_path}/data/corpus.jsonl"):
+        with pytest.raises(CatalogError, match=r"a file; give its directory, and --include corpus\.jsonl"):
+            list_dataset(DatasetSpec(name=name))
 
 
 @pytest.mark.parametrize(
