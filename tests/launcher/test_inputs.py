@@ -118,6 +118,7 @@ def test_nothing_to_read(paths: list[str], form: Input, message: str) -> None:
         ("a.json", json.dumps({"text": "x"}, indent=1).encode(), Input(), "not JSON lines"),
         ("a.jsonl", '{"text": "x"}'.encode("utf-16"), Input(), "UTF-16; convert it"),
         ("a.txt", "text".encode("utf-16"), Input(), "UTF-16; convert it"),
+        ("a.txt", tar_of([("a.txt", b"text")]), Input(), "a tar archive; give it with --include"),
         ("a.tar", tar_of([("a.json", b"{}"), ("b.jpg", b"")]), Input(), "none of its first members is named *.txt"),
         ("a.arrow", arrow_stream(["x"]).replace(b"text", b"body"), Input(), "its columns are id, body"),
     ],
