@@ -4,6 +4,8 @@ import dataclasses
 import json
 import re
 import signal
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -440,6 +442,21 @@ def test_models_that_cannot_be_written(kind: Kind, configuration: Configuration,
     recipe = Recipe(kind, configuration, SIZE)
     with pytest.raises(TokenizerError, match=r"--model: .*[Ll]eave"):
         train_tokenizer(order(corpus / "gone", tmp_path / "out", recipe=recipe, with_model=True), {}, str)
+
+
+def test_a_model_takes_protobuf() -> None:
+    """Without the extra, --model is refused with what to install."""
+    code = f"""
+import sys
+sys.modules["google.protobuf"] = None
+from shard.training.pieces import require_expressible
+from shard.training.recipe import USUAL, Recipe
+require_expressible(Recipe("sentencepiece", USUAL["sentencepiece"], {SIZE}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True
+    )
+    assert "TokenizerError: --model: protobuf is missing: pip install 'shardfleet[sentencepiece]'" in done.stderr
 
 
 # The check itself
