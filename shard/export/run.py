@@ -116,12 +116,17 @@ def existing(directories: Sequence[Path], format_name: str, target: Path, option
 def _note(
     format_name: str, sources: Sequence[Stored], options: ExportOptions, left_out: Mapping[Split, int]
 ) -> str | None:
-    """What the format does not say by itself, or else that a split has nothing to be read."""
-    empty = [source for source in sources if left_out[source.record.split] == source.tokens]
-    if options.context_length is None or not empty:
-        return NOTES.get(format_name)
-    counts = " and ".join(f"{source.record.split} ({source.tokens:,} tokens)" for source in empty)
-    return f"{counts} fills no sample of {options.context_length}: none is in its folder, which readers may not take"
+    """What the format does not say by itself, and that a split has nothing to be read."""
+    notes = [NOTES[format_name]] if format_name in NOTES else []
+    for source in sources:
+        split = source.record.split
+        if left_out[split] < source.tokens:
+            continue
+        why = (
+            f"its {source.tokens:,} tokens fill no sample of {options.context_length}" if source.tokens else "no token"
+        )
+        notes.append(f"{split} is empty ({why}), which its readers may refuse")
+    return "; ".join(notes) or None
 
 
 def _require_one_dataset(sources: Sequence[Stored]) -> None:

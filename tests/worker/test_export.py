@@ -304,11 +304,22 @@ def test_a_split_that_fills_no_sample(name: str, both: tuple[Path, Path], tmp_pa
     options = ExportOptions(context_length=tokens + 1)
     done = export(both, name, tmp_path / "out", options)
     assert done.note is not None
-    assert f"holdout ({tokens:,} tokens) fills no sample of {tokens + 1}" in done.note
+    assert f"holdout is empty (its {tokens:,} tokens fill no sample of {tokens + 1})" in done.note
     there = existing(both, name, tmp_path / "out", options)
     assert there is not None
     assert there.note == done.note
     assert export(both, name, tmp_path / "fits", ExportOptions(context_length=CONTEXT)).note is None
+
+
+@pytest.mark.parametrize("name", ["nanogpt", "olmo"])
+def test_a_split_without_documents(name: str, tmp_path: Path, documents: list[str]) -> None:
+    """An empty file is no data to map: the note says that there is one, beside what it says of the format."""
+    job = make_job(write_corpus(tmp_path / "in", documents[:10]), tmp_path, holdout=Holdout(rate=0.0))
+    write_all(job)
+    note = export([tmp_path / "train", tmp_path / "holdout"], name, tmp_path / "out", ExportOptions()).note
+    assert note is not None
+    assert "holdout is empty (no token)" in note
+    assert ("bos" in note) == (name == "olmo")
 
 
 def test_packed_parquet(both: tuple[Path, Path], tmp_path: Path) -> None:
