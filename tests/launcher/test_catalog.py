@@ -237,6 +237,31 @@ def test_splits_left_out_are_told(hub: Hub, carded: Path) -> None:
     assert hub.ask("carded", config="parts")["notes"] == []
 
 
+def test_a_split_of_the_users_choice(hub: Hub, carded: Path) -> None:
+    """--split takes what the card lists for it, and says so; a configuration that names no files has the splits of its
+    paths."""
+    assert hub.paths("carded", config="splits", split="test") == ["two/test-0.parquet"]
+    assert hub.ask("carded", config="splits", split="test")["notes"] == ["configuration splits, split test"]
+    assert hub.paths("carded", config="parts", split="part_2") == ["two/a.parquet"]
+    assert hub.error("carded", config="parts", split="train") == (
+        "team/carded: configuration parts has no split 'train'; it has part_1, part_2"
+    )
+    assert hub.paths("carded", config="directory", split="test") == ["two/test-0.parquet"]
+    assert hub.paths("carded", include=("two/*",), split="test") == ["two/test-0.parquet"]
+
+
+def test_splits_without_a_card(hub: Hub) -> None:
+    """Where no card names splits all files are taken, and files of other splits are told; --split goes by paths."""
+    folder = hub.repository("uncarded")
+    for path in ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"):
+        write(folder / path)
+    assert len(hub.paths("uncarded")) == 2
+    assert "1 of train, 1 of test; --split train takes those alone" in hub.ask("uncarded")["notes"][0]
+    assert hub.paths("uncarded", split="train") == ["data/train-00000-of-00001.parquet"]
+    assert hub.ask("uncarded", split="train")["notes"] == []
+    assert "no file of the split 'dev'; there are test, train" in hub.error("uncarded", split="dev")
+
+
 @pytest.mark.parametrize(
     ("include", "config", "expected"),
     [

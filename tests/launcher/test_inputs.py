@@ -230,7 +230,7 @@ def place(tmp_path: Path) -> None:
 
 
 def spec_of(*datasets: str, **fields: Any) -> DatasetSpec:
-    given: dict[str, Any] = {"revision": None, "config": None, "include": (), "text_column": "text"}
+    given: dict[str, Any] = {"revision": None, "config": None, "split": None, "include": (), "text_column": "text"}
     given |= {"input_format": None, "document_per_line": False, "drop_empty_lines": False}
     return dataset_spec(datasets=datasets, **(given | fields))
 

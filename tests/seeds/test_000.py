@@ -75,7 +75,8 @@ def test_hub_to_json(tmp_path: Path, documents: list[str]) -> None:
     """A column of a dataset on the Hub becomes lines that hold `text` and nothing else."""
     write_corpus(tmp_path / "hub" / "team" / "texts", documents[:20], files=2)
     with running_hub(tmp_path / "hub") as hub:
-        Machine(tmp_path).run("text", "--dataset", "team/texts", "--to", "my.json", HF_ENDPOINT=hub.endpoint)
+        given = ("--dataset", "team/texts", "--split", "train", "--text-column", "text", "--to", "my.json")
+        Machine(tmp_path).run("text", *given, HF_ENDPOINT=hub.endpoint)
     lines = (tmp_path / "my.json").read_text(encoding="utf-8").split("\n")
     assert [json.loads(line) for line in lines[:-1]] == [{"text": document} for document in documents[:20]]
 
