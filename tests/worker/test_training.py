@@ -99,22 +99,6 @@ def test_a_run_takes_it_fast(made: tuple[Kind, Path], documents: list[str]) -> N
     assert expected == ids_of(tokenizer.engine.encode(text_batch_of(texts)))
 
 
-def test_transformers_reads_it(made: tuple[Kind, Path], documents: list[str]) -> None:
-    """AutoTokenizer gives the ids that tokenizers gives, and knows the special tokens."""
-    transformers = pytest.importorskip("transformers", reason="pip install transformers")
-    automatic = transformers.AutoTokenizer.from_pretrained(str(made[1]))
-    tokenizer = tokenizers.Tokenizer.from_file(str(made[1] / "tokenizer.json"))
-    assert [automatic(text)["input_ids"] for text in documents[:20]] == [
-        tokenizer.encode(text).ids for text in documents[:20]
-    ]
-    assert (automatic.unk_token_id, automatic.bos_token_id, automatic.eos_token_id, automatic.pad_token_id) == (
-        0,
-        1,
-        2,
-        3,
-    )
-
-
 def test_the_model_gives_the_same_ids(made: tuple[Kind, Path], documents: list[str]) -> None:
     """sentencepiece and gigatoken read the .model, and give the ids of the tokenizer.json."""
     kind, directory = made
