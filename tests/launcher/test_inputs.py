@@ -71,6 +71,10 @@ def test_mixed_suffixes() -> None:
     assert found.paths == ["a.txt", "b.tar", "c.jsonl"]
     assert found.notes[0] == "read by suffix: 1 as jsonl, 1 as tar, 1 as text"
     assert "1 .bin" in found.notes[1]
+    assert found.notes[2] == (
+        "not read, as the name is that of documentation: LICENSE.txt, readme.txt; rename what is data"
+    )
+    assert chosen(["a.jsonl", "LICENSE.txt", "README.md"]).notes == ()
 
 
 def test_forced_format() -> None:
