@@ -30,6 +30,7 @@ def dedup_run(
     targets: tuple[str, str | None],
     settings: Settings,
     max_removed: float,
+    memory: int | None,
     *,
     dry_run: bool,
     run_dir: Path | None,
@@ -50,7 +51,7 @@ def dedup_run(
     with _stopping(run), at_work(work):
         leavings = _signed(leavings_of(run), settings.scheme, style)
         with click.progressbar(length=len(leavings.kept), label="keys of units", file=sys.stderr) as bar:
-            found = search(leavings, settings, work, bar.update)
+            found = search(leavings, settings, work, memory, bar.update)
         lists = work / "removed"
         say(estimate(found.duplicates, settings, lists))
         if dry_run:

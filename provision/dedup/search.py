@@ -63,7 +63,9 @@ def unsigned(leavings: Leavings, scheme: Scheme) -> int:
     return sum(len(set(lacking[name]) & set(units)) for name, units in homes.items())
 
 
-def search(leavings: Leavings, settings: Settings, work: Path, progress: Callable[[int], None]) -> Found:
+def search(
+    leavings: Leavings, settings: Settings, work: Path, memory: int | None, progress: Callable[[int], None]
+) -> Found:
     """Bring the keys of all documents here, and find the duplicates; their lists are in `removed` below `work`.
 
     Raises RemoteError, VerificationError, JobError, DiskFullError. What has come stays for the next start.
@@ -88,7 +90,7 @@ def search(leavings: Leavings, settings: Settings, work: Path, progress: Callabl
     def fetch(wanted: Mapping[int, Some], take: Take) -> None:
         hosts.fetch_signatures(home_of, settings.scheme, wanted, take)
 
-    found = find_gathered([*units.values()], settings, work, fetch)
+    found = find_gathered([*units.values()], settings, work, fetch, memory)
     found.write(work / "removed")
     return found
 
