@@ -91,7 +91,7 @@ def checked_rows(path: Path, scheme: Scheme, documents: int, sha256: str) -> Row
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != sha256 or path.stat().st_size != signatures_size(scheme, documents):
         raise VerificationError(
-            f"{path}: these are not the bytes that its record describes; remove it, to have it made again"
+            f"{path}: these are not the bytes that its record describes; remove it: it is made again"
         )
     return mapped_rows(path, scheme, documents)
 
