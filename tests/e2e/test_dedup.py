@@ -1,8 +1,10 @@
 """`shardfleet dedup RUN`: duplicates among the shards of several hosts, found here and left out there."""
 
+import fcntl
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -120,7 +122,7 @@ def test_again_changes_nothing(fleet: Fleet, expected: Path) -> None:
     keys = {path: path.stat().st_mtime_ns for path in (fleet.directory / "runs").glob("*/dedup-*/keys/*")}
     again = fleet.run(*call(fleet, "once", "--json"), timeout=120)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert '"t":"unit_done"' not in again.stdout
+    assert '"event":"run_done"' in again.stdout.replace(" ", "") and '"event":"unit_done"' not in again.stdout
     assert len(keys) == 12 and {path: path.stat().st_mtime_ns for path in keys} == keys
     assert made(fleet, "once") == wanted(expected)
 
@@ -187,6 +189,28 @@ def test_ctrl_c_while_hosts_are_asked(fleet: Fleet) -> None:
     wait_for(lambda: not asked(fleet), 20)
     signatures.unlink()
     signatures.write_bytes(content)
+
+
+def test_another_at_work_is_left_alone(fleet: Fleet) -> None:
+    """Ctrl+C ends nothing of a run that is under way; nor is one deduplicated that works without a launcher."""
+    run = first_run(fleet)
+    job = next(fleet.homes["alpha"].glob(f".shardfleet/runs/{run.name}/alpha/job.json"))
+    content = job.read_bytes()
+    cookie = {"SHARDFLEET_JOB": run.name, "SHARDFLEET_HOST": "alpha"}
+    with subprocess.Popen(["sleep", "600"], env={**fleet.environment, **cookie}) as worker:
+        with (run / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            running = fleet.begin(call(fleet, "never"))
+            wait_for(lambda: "asking the hosts" in running.text)
+            running.interrupt()
+            assert running.wait() == 130, running.text
+        assert worker.poll() is None
+        job.write_bytes(content.replace(b'"on_disconnect":"stop"', b'"on_disconnect":"continue"'))
+        refused = fleet.run(*call(fleet, "never"), timeout=60)
+        assert refused.returncode == 2 and "still at work on alpha" in refused.stderr, refused.stderr
+        assert worker.poll() is None
+        job.write_bytes(content)
+        worker.kill()
 
 
 def asked(fleet: Fleet) -> list[int]:
