@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from shard.dedup.header import scheme_at
+from shard.dedup.header import scheme_at, signatures_size
 from shard.dedup.settings import Scheme
 from shard.errors import JobError
 from shard.formats.layout import index_size
@@ -37,13 +37,17 @@ def lacking_sidecars(directory: Path, stem: str, record: ShardRecord, options: O
         for suffix in sorted({*wanted, *record.sidecars} - {SIGNATURES})
         if suffix not in record.sidecars or not _has_sidecar(f"{directory}/{stem}.{suffix}", suffix, record)
     ]
-    if signed and not _has_signatures(directory / f"{stem}.{SIGNATURES}", record, options.signatures):
+    if options.signatures is not None and signed and not has_signatures(directory, stem, record, options.signatures):
         lacking.append(SIGNATURES)
     return tuple(lacking)
 
 
-def _has_signatures(path: Path, record: ShardRecord, scheme: Scheme | None) -> bool:
-    return SIGNATURES in record.sidecars and scheme_at(path) == scheme
+def has_signatures(directory: Path, stem: str, record: ShardRecord, scheme: Scheme) -> bool:
+    """Whether a shard has signatures by this scheme beside it, of as many documents as it has."""
+    path = directory / f"{stem}.{SIGNATURES}"
+    if SIGNATURES not in record.sidecars or scheme_at(path) != scheme:
+        return False
+    return path.stat().st_size == signatures_size(scheme, record.documents)
 
 
 def _has_sidecar(path: str, suffix: str, record: ShardRecord) -> bool:

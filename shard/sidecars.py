@@ -137,12 +137,19 @@ def complete_unit(job: Job, directories: Directories, unit: Unit, sign: Sign) ->
         copied += made.copied
         hashes = {**record.sidecars, **made.sha256}
         if SIGNATURES in lacking:
+            if hashes.pop(SIGNATURES, None) is not None:
+                # First, or a crash would leave a record of signatures that others have taken the place of.
+                _write_record(directory, unit.stem, msgspec.structs.replace(record, sidecars=hashes))
             hashes[SIGNATURES] = sign(directory, unit.stem, record)
         fsync_directory(directory)
         records[split] = msgspec.structs.replace(record, sidecars=hashes)
-        write_atomic(directory / f"{unit.stem}.json", sealed_json(records[split]))
-        fsync_directory(directory)
+        _write_record(directory, unit.stem, records[split])
     return Completed(records, tuple(copied))
+
+
+def _write_record(directory: Path, stem: str, record: ShardRecord) -> None:
+    write_atomic(directory / f"{stem}.json", sealed_json(record))
+    fsync_directory(directory)
 
 
 def _subject(job: Job, directory: Path, stem: str, record: ShardRecord) -> Subject:

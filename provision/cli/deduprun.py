@@ -17,12 +17,14 @@ from provision.dedup.remove import prepare_removal, removal_plan
 from provision.dedup.search import Leavings, leavings_of, search, unsigned, work_directory
 from provision.dedup.sign import write_signing_run
 from provision.errors import NotProvenStoppedError, ProvisionError
-from provision.push import SECRETS
+from provision.plan import Plan
+from provision.push import SECRETS, require_nobody_at_work
 from provision.rundir import SCRIPT_NAME, RunDirectory, find_run
 from provision.settle import stop_hosts
+from shard.dedup.gathered import Found
 from shard.dedup.pairs import require_duckdb
 from shard.dedup.run import at_work
-from shard.dedup.settings import Scheme, Settings
+from shard.dedup.settings import Settings
 
 
 def dedup_run(
@@ -48,10 +50,8 @@ def dedup_run(
         say(curve(settings))
     say("asking the hosts what they hold…")
     work = work_directory(run, settings)
-    with _stopping(run), at_work(work):
-        leavings = _signed(leavings_of(run), settings.scheme, style)
-        with click.progressbar(length=len(leavings.kept), label="keys of units", file=sys.stderr) as bar:
-            found = search(leavings, settings, work, memory, bar.update)
+    with at_work(work):
+        leavings, found = _search(run, settings, work, memory, style)
         lists = work / "removed"
         say(estimate(found.duplicates, settings, lists))
         if dry_run:
@@ -63,35 +63,45 @@ def dedup_run(
     start(prepared, plain="--plain" in style, as_json="--json" in style)
 
 
-@contextmanager
-def _stopping(run: RunDirectory) -> Iterator[None]:
-    """Ctrl+C ends what hosts are asked for, too. Raises NotProvenStoppedError where that cannot be shown."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("stopping every host…")
-        answers = stop_hosts(run, run.read_plan(), now=True)
-        for reason in answers.silent.values():
-            say(reason)
-        if not answers.proven:
-            raise NotProvenStoppedError(f"not shown to be stopped: {', '.join(answers.unproven)}") from None
-        raise
-
-
-def _signed(leavings: Leavings, scheme: Scheme, style: Sequence[str]) -> Leavings:
-    """The same once every document has a signature: what is missing is made by the run's own ranks."""
-    lacking = unsigned(leavings, scheme)
-    if not lacking:
-        return leavings
+def _search(
+    run: RunDirectory, settings: Settings, work: Path, memory: int | None, style: Sequence[str], *, signed: bool = False
+) -> tuple[Leavings, Found]:
+    """What is to be removed of what. Signatures that are missing are made first, by the run's own ranks, unless those
+    have just been `signed`."""
+    with _alone(run) as plan:
+        leavings = leavings_of(run, plan, say)
+        lacking = unsigned(leavings, settings.scheme)
+        if not lacking:
+            with click.progressbar(length=len(leavings.kept), label="keys of units", file=sys.stderr) as bar:
+                return leavings, search(leavings, settings, work, memory, bar.update)
+    if signed:
+        raise ProvisionError(f"{lacking} units have no signatures still; see 'shardfleet status {run.path}'")
     say(f"{lacking:,} of {len(leavings.kept):,} units have no signatures by this scheme; the ranks make them now")
-    write_signing_run(leavings, scheme)
-    code = _run_script(leavings.run, style)
-    if code:
+    write_signing_run(leavings, settings.scheme)
+    if code := _run_script(run, style):
         sys.exit(code)
-    signed = leavings_of(leavings.run)
-    if still := unsigned(signed, scheme):
-        raise ProvisionError(f"{still} units have no signatures still; see 'shardfleet status {leavings.run.path}'")
-    return signed
+    return _search(run, settings, work, memory, style, signed=True)
+
+
+@contextmanager
+def _alone(run: RunDirectory) -> Iterator[Plan]:
+    """Nobody else starts the run while its hosts are asked: Ctrl+C ends all there that carries the run's cookie.
+
+    Raises InputError when the run is at work, NotProvenStoppedError where the end of what was asked cannot be shown.
+    """
+    with run.not_running():
+        plan = run.read_plan()
+        require_nobody_at_work(run, plan)
+        try:
+            yield plan
+        except KeyboardInterrupt:
+            say("stopping every host…")
+            answers = stop_hosts(run, plan, now=True)
+            for reason in answers.silent.values():
+                say(reason)
+            if not answers.proven:
+                raise NotProvenStoppedError(f"not shown to be stopped: {', '.join(answers.unproven)}") from None
+            raise
 
 
 def _run_script(run: RunDirectory, style: Sequence[str]) -> int:

@@ -36,16 +36,19 @@ class Leavings:
         return homes
 
 
-def leavings_of(run: RunDirectory) -> Leavings:
-    """Ask the hosts of a run what they hold. Raises InputError when it is under way, or not complete."""
-    plan = run.read_plan()
+def leavings_of(run: RunDirectory, plan: Plan, say: Callable[[str], None]) -> Leavings:
+    """Ask the hosts of a run, at which nobody is at work, what they hold; second copies of units go, as at its end.
+
+    Raises InputError when it is not complete.
+    """
     if plan.earlier:
         raise InputError(
             f"run {plan.run_id} appended to what was there: its plan has only the new units. Deduplicate the "
             "directories on one machine: shardfleet dedup DIR HOLDOUT"
         )
-    with run.not_running():
-        gathered = gather(run, plan)
+    gathered = gather(run, plan)
+    for note in gathered.notes:
+        say(note)
     _require_whole(plan, gathered)
     return Leavings(run, plan, gathered.placement.kept)
 
@@ -98,8 +101,11 @@ def search(
 def _require_whole(plan: Plan, gathered: Gathered) -> None:
     unasked = sorted({kept.host for kept in gathered.placement.kept.values() if kept.record is None})
     if unasked:
-        raise InputError(f"run {plan.run_id}: {', '.join(unasked)} cannot be asked; see 'shardfleet status'")
-    if not gathered.complete:
         raise InputError(
-            f"run {plan.run_id} is not complete: copies of what is missing would stay; launch it again first"
+            f"run {plan.run_id}: {', '.join(unasked)} cannot be asked; see 'shardfleet status {plan.run_id}'"
+        )
+    if not gathered.complete:
+        again = "launch it" if plan.leftovers is None else "start the dedup that makes it"
+        raise InputError(
+            f"run {plan.run_id} is not complete: copies of what is missing would stay; {again} again first"
         )

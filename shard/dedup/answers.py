@@ -2,17 +2,16 @@
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from shard.dedup.header import scheme_at
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion, banded
 from shard.dedup.settings import Scheme
 from shard.dedup.signatures import Rows, banded_of, checked_rows, exact_of, mapped_rows
 from shard.errors import JobError
 from shard.job import Job
-from shard.records import SPLITS, ShardRecord, Split, read_shard
+from shard.present import has_signatures
+from shard.records import SPLITS, Split, read_shard
 from shard.store import directories_of
 from shard.trainers import SIGNATURES
 
@@ -48,15 +47,9 @@ def _rows(job: Job, unit: int, split: Split, scheme: Scheme, *, checked: bool) -
     record = read_shard(directory, stem)
     if not record.documents:
         return mapped_rows(directory, scheme, 0)
-    path = _signed(directory, stem, record, scheme)
+    path = directory / f"{stem}.{SIGNATURES}"
+    if not has_signatures(directory, stem, record, scheme):
+        raise JobError(f"{path}: no signatures by this scheme; start dedup again to have them made")
     if not checked:
         return mapped_rows(path, scheme, record.documents)
-    digest = record.sidecars[SIGNATURES]
-    return checked_rows(path, scheme, record.documents, digest, record=directory / f"{stem}.json")
-
-
-def _signed(directory: Path, stem: str, record: ShardRecord, scheme: Scheme) -> Path:
-    path = directory / f"{stem}.{SIGNATURES}"
-    if SIGNATURES not in record.sidecars or scheme_at(path) != scheme:
-        raise JobError(f"{path}: no signatures by this scheme; launch with --signatures makes them")
-    return path
+    return checked_rows(path, scheme, record.documents, record.sidecars[SIGNATURES])

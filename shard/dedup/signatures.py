@@ -85,12 +85,14 @@ def mapped_rows(path: Path, scheme: Scheme, documents: int) -> Rows:
     return np.memmap(path, dtype=row_type(scheme), mode="r", offset=HEADER_BYTES, shape=(documents,))
 
 
-def checked_rows(path: Path, scheme: Scheme, documents: int, sha256: str, *, record: Path) -> Rows:
-    """The same; raises VerificationError when these are not the bytes that `record` describes."""
+def checked_rows(path: Path, scheme: Scheme, documents: int, sha256: str) -> Rows:
+    """The same; raises VerificationError when these are not the bytes that its record describes."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != sha256 or path.stat().st_size != signatures_size(scheme, documents):
-        raise VerificationError(f"{path}: these are not the bytes that its record describes; remove {record}")
+        raise VerificationError(
+            f"{path}: these are not the bytes that its record describes; remove it: it is made again"
+        )
     return mapped_rows(path, scheme, documents)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.header import scheme_at, signatures_size
+from shard.dedup.header import signatures_size
 from shard.dedup.parts import Take
 from shard.dedup.settings import Scheme, Settings
 from shard.dedup.signatures import (
@@ -25,6 +25,7 @@ from shard.dedup.text import TokenBytes
 from shard.disk import fsync_directory, write_atomic
 from shard.errors import JobError
 from shard.frozen import Record, read_sealed, sealed_json
+from shard.present import has_signatures
 from shard.stored import StoredShard
 from shard.trainers import SIGNATURES
 
@@ -92,16 +93,14 @@ class UnitFile:
     def _checked(self) -> Rows:
         scheme, documents = self.settings.scheme, self.documents
         if self._beside:
-            digest = self.shard.record.sidecars[SIGNATURES]
-            record = self.shard.directory / f"{self.shard.stem}.json"
-            return checked_rows(self._sidecar, scheme, documents, digest, record=record)
+            return checked_rows(self._sidecar, scheme, documents, self.shard.record.sidecars[SIGNATURES])
         digest = read_sealed(self._record_path, SignatureRecord).sha256
-        return checked_rows(self._data_path, scheme, documents, digest, record=self._record_path)
+        return checked_rows(self._data_path, scheme, documents, digest)
 
     @property
     def _beside(self) -> bool:
         """Whether the shard has them with it, by this very scheme."""
-        return SIGNATURES in self.shard.record.sidecars and scheme_at(self._sidecar) == self.settings.scheme
+        return has_signatures(self.shard.directory, self.shard.stem, self.shard.record, self.settings.scheme)
 
     @property
     def _sidecar(self) -> Path:

@@ -1,8 +1,10 @@
 """`shardfleet dedup RUN`: duplicates among the shards of several hosts, found here and left out there."""
 
+import fcntl
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -120,7 +122,7 @@ def test_again_changes_nothing(fleet: Fleet, expected: Path) -> None:
     keys = {path: path.stat().st_mtime_ns for path in (fleet.directory / "runs").glob("*/dedup-*/keys/*")}
     again = fleet.run(*call(fleet, "once", "--json"), timeout=120)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert '"t":"unit_done"' not in again.stdout
+    assert '"event":"run_done"' in again.stdout.replace(" ", "") and '"event":"unit_done"' not in again.stdout
     assert len(keys) == 12 and {path: path.stat().st_mtime_ns for path in keys} == keys
     assert made(fleet, "once") == wanted(expected)
 
@@ -189,6 +191,28 @@ def test_ctrl_c_while_hosts_are_asked(fleet: Fleet) -> None:
     signatures.write_bytes(content)
 
 
+def test_another_at_work_is_left_alone(fleet: Fleet) -> None:
+    """Ctrl+C ends nothing of a run that is under way; nor is one deduplicated that works without a launcher."""
+    run = first_run(fleet)
+    job = next(fleet.homes["alpha"].glob(f".shardfleet/runs/{run.name}/alpha/job.json"))
+    content = job.read_bytes()
+    cookie = {"SHARDFLEET_JOB": run.name, "SHARDFLEET_HOST": "alpha"}
+    with subprocess.Popen(["sleep", "600"], env={**fleet.environment, **cookie}) as worker:
+        with (run / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            running = fleet.begin(call(fleet, "never"))
+            wait_for(lambda: "asking the hosts" in running.text)
+            running.interrupt()
+            assert running.wait() == 130, running.text
+        assert worker.poll() is None
+        job.write_bytes(content.replace(b'"on_disconnect":"stop"', b'"on_disconnect":"continue"'))
+        refused = fleet.run(*call(fleet, "never"), timeout=60)
+        assert refused.returncode == 2 and "still at work on alpha" in refused.stderr, refused.stderr
+        assert worker.poll() is None
+        job.write_bytes(content)
+        worker.kill()
+
+
 def asked(fleet: Fleet) -> list[int]:
     """Processes on the hosts that answer about signatures."""
     found = []
@@ -214,15 +238,14 @@ def wait_for(reached: Callable[[], bool], seconds: float = 60.0) -> None:
 
 @pytest.mark.slow
 def test_killed_at_every_stage(tmp_path: Path, copies_hub: Path, expected: Path) -> None:
-    """SIGKILL of the launcher while ranks sign, while keys come, while pairs are sought, while hosts write: the hosts
+    """SIGKILL of the launcher while ranks sign, while pairs are sought, while hosts write: the hosts
     stop by themselves, and in the end all is as on one machine, whatever the hosts, from shards without signatures."""
-    with running_fleet(tmp_path, copies_hub, {"alpha": 1, "beta": 1, "gamma": 1}) as fleet:
+    with running_fleet(tmp_path, copies_hub, {"alpha": 1, "beta": 2}) as fleet:
         first = fleet.launch("--plain", *DATASETS)
         assert first.returncode == 0, first.stdout + first.stderr
         base = [home / fleet.base for home in fleet.homes.values()]
         stages: list[Callable[[], bool]] = [
             lambda: any(any((root / "shards").glob("*.sig")) for root in base),
-            lambda: any((fleet.directory / "runs").glob("*/dedup-*/keys/*.keys")),
             lambda: any((fleet.directory / "runs").glob("*/dedup-*/keys.duckdb")),
             lambda: any(any((root / "once").glob("0*.json")) for root in base),
         ]

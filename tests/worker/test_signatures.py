@@ -12,9 +12,14 @@ from shard.dedup.header import scheme_at, signatures_size
 from shard.dedup.run import deduplicate, open_pair
 from shard.dedup.settings import Scheme, Scope, Settings
 from shard.dedup.signatures import mapped_rows, rows_of
+from shard.dedup.signing import sign_shard
+from shard.dedup.text import token_bytes_of
 from shard.errors import VerificationError
 from shard.job import Holdout, Job
-from shard.stored import open_stored
+from shard.records import ShardRecord
+from shard.sidecars import complete_unit
+from shard.store import directories_of
+from shard.stored import StoredShard, open_stored
 from shard.tokenizer.raw_bytes import ByteReference
 from shard.verify.stores import verify
 from tests.support.batches import text_batch_of
@@ -99,6 +104,40 @@ def test_another_scheme_replaces_them(signed: Path, corpus: Path, tmp_path: Path
         assert (tmp_path / "out" / path.relative_to(tmp_path / "fresh")).read_bytes() == path.read_bytes()
     report = verify([tmp_path / "out" / "train", tmp_path / "out" / "holdout"])
     assert report.ok and not report.findings
+
+
+def test_replacing_them_may_be_cut_short(signed: Path, corpus: Path, tmp_path: Path) -> None:
+    """Killed between the file and its record, signatures by another scheme are made again, not taken for damaged."""
+    shutil.copytree(signed, tmp_path, dirs_exist_ok=True)
+    other = signing(make_job(corpus, tmp_path, holdout=Holdout(rate=0.2)), Scheme(kind="exact"))
+    unit, directories = other.units[0], directories_of(other)
+
+    def killed(directory: Path, stem: str, record: ShardRecord) -> str:
+        """Writes the file, and does not live to write the record."""
+        sign(directory, stem, record)
+        raise InterruptedError
+
+    def sign(directory: Path, stem: str, record: ShardRecord) -> str:
+        table = token_bytes_of(ByteReference(), 257, (0, 1))
+        shard = StoredShard(directory, stem, record, "uint16", None)
+        return sign_shard(shard, table, Scheme(kind="exact"), directory / f"{stem}.sig")
+
+    with pytest.raises(InterruptedError):
+        complete_unit(other, directories, unit, killed)
+    assert complete_unit(other, directories, unit, sign) is not None
+    report = verify([tmp_path / "train", tmp_path / "holdout"])
+    assert report.ok and not report.findings
+
+
+def test_cut_short_they_are_made_again(signed: Path, tmp_path: Path) -> None:
+    """Signatures that are not of their size count as none: on one machine others are made beside the directories."""
+    shutil.copytree(signed, tmp_path / "out")
+    path = tmp_path / "out" / "train" / "000001.sig"
+    path.write_bytes(path.read_bytes()[:-80])
+    pair = open_pair([tmp_path / "out" / "train", tmp_path / "out" / "holdout"])
+    found = deduplicate(pair, ByteReference(), Settings(), tmp_path / "work")
+    assert len(found.duplicates.removed) >= 20
+    assert sorted(tree_of(tmp_path / "work" / "signatures")) == ["000001.train.json", "000001.train.sig"]
 
 
 def test_nothing_else_changes(signed: Path, corpus: Path, tmp_path: Path) -> None:
