@@ -38,6 +38,7 @@ class Made:
     """[documents, permutations]"""
     keys: NDArray[np.uint64]
     """[documents, 2]"""
+    settings: Settings = SETTINGS
     source: str = ""
 
     @property
@@ -48,7 +49,7 @@ class Made:
         return self.keys
 
     def banded(self) -> NDArray[np.uint64]:
-        return band_keys(self.signatures, SETTINGS)
+        return band_keys(self.signatures, self.settings)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def found_in(parts: list[Made], work: Path, memory: int | None) -> Duplicates:
         for number, positions in wanted.items():
             take(number, parts[number].signatures[positions].tobytes())
 
-    found = find_duplicates(parts, SETTINGS, work, fetch, memory)
+    found = find_duplicates(parts, parts[0].settings, work, fetch, memory)
     write_lists(found, [(f"{number:06d}.train", part.documents) for number, part in enumerate(parts)], work / "removed")
     return found
 
@@ -131,3 +132,17 @@ def test_full_disk(parts: list[Made], tmp_path: Path, megabytes: int, memory: in
         with pytest.raises(DiskFullError, match=f"{disk}/work: no space for keys .*{reason}.* start again: signatures"):
             found_in(parts, disk / "work", memory)
         assert not any((disk / "work").iterdir())
+
+
+@pytest.mark.root
+def test_no_room_for_signatures(tmp_path: Path) -> None:
+    """A disk with room for keys, but not for the signatures that are to be compared, is named as well: a file that is
+    mapped and cannot grow would end the process without a word."""
+    settings = Settings(scheme=Scheme(num_perm=1024), bands=1, rows=1)
+    keys = np.arange(4000, dtype=np.uint64).reshape(2000, 2)
+    alike = Made(np.ones((2000, 1024), dtype=np.uint32), keys, settings)
+    with small_disk(tmp_path / "disk", 6) as disk:
+        with pytest.raises(DiskFullError, match=f"{disk}/work: No space left"):
+            found_in([alike], disk / "work", None)
+        assert not any((disk / "work").iterdir())
+    assert len(found_in([alike], tmp_path / "roomy", None).removed) == 1999
