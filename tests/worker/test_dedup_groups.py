@@ -3,6 +3,7 @@
 from itertools import combinations, pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -33,16 +34,30 @@ def all_of(parts: list[Pairs]) -> list[tuple[int, int]]:
     return sorted(tuple(pair) for part in parts for pair in part.tolist())
 
 
-@given(values=keys, places=cuts)
-def test_pairs_of_groups(values: list[int], places: list[int]) -> None:
-    """Everyone meets the NEIGHBOURS before it in its group and the group's first, once, wherever parts end."""
-    found = all_of(list(with_neighbours(shared(parts_of([*ordered(values)], places)))))
+def pairs_of(values: list[int]) -> list[tuple[int, int]]:
+    """All that are to be compared, by going through every group."""
     expected = []
     for key in set(values):
         group = [document for document, own in enumerate(values) if own == key]
-        places_in = combinations(range(len(group)), 2)
-        expected += [(group[a], group[b]) for a, b in places_in if a == 0 or b - a <= NEIGHBOURS]
-    assert found == sorted(expected)
+        places = combinations(range(len(group)), 2)
+        expected += [(group[a], group[b]) for a, b in places if a == 0 or b - a <= NEIGHBOURS]
+    return sorted(expected)
+
+
+@given(values=keys, places=cuts)
+def test_pairs_of_groups(values: list[int], places: list[int]) -> None:
+    """Everyone meets the NEIGHBOURS before it in its group and the group's first, once, wherever parts end."""
+    assert all_of(list(with_neighbours(shared(parts_of([*ordered(values)], places))))) == pairs_of(values)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, NEIGHBOURS, NEIGHBOURS + 1, NEIGHBOURS + 2, 50, 1000])
+def test_large_groups_in_small_parts(rows: int) -> None:
+    """So it is with groups about as large as NEIGHBOURS and larger, when parts are smaller than they are."""
+    sizes = [1, 60, NEIGHBOURS, NEIGHBOURS + 1, 1, NEIGHBOURS + 2, NEIGHBOURS + 3, 2, 90]
+    values = [key for key, size in enumerate(sizes) for _ in range(size)]
+    np.random.default_rng(rows).shuffle(values)
+    found = with_neighbours(shared(parts_of([*ordered(values)], [*range(0, len(values), rows)])))
+    assert all_of(list(found)) == pairs_of(values)
 
 
 @given(values=keys, places=cuts)
