@@ -17,12 +17,14 @@ from shard.dedup.minhash import has_signature
 from shard.dedup.pairs import KeyStore, Pairs
 from shard.dedup.parts import Duplicates, Fetch, Part, numbered, within
 from shard.dedup.settings import Settings
+from shard.disk import disk_full_named
 
 
 def find_duplicates(parts: Sequence[Part], settings: Settings, work: Path, fetch: Fetch) -> Duplicates:
     """Find the duplicates among the documents of these parts.
 
-    Raises VerificationError for a damaged file, JobError without DuckDB, and what `fetch` raises.
+    Raises VerificationError for a damaged file, JobError without DuckDB, ShardError where that cannot go on,
+    DiskFullError, and what `fetch` raises.
     """
     total = sum(part.documents for part in parts)
     if settings.scope == "none":
@@ -63,7 +65,8 @@ def _near(
     if len(documents):
         # On disk: signatures of the documents that are in any pair, which the kernel may drop from memory again.
         with TemporaryFile(dir=work) as scratch:
-            signatures = _fetched(scratch.fileno(), parts, documents, settings, fetch)
+            with disk_full_named(work / "signatures"):
+                signatures = _fetched(scratch.fileno(), parts, documents, settings, fetch)
             for pairs in store.candidates():
                 compared += len(pairs)
                 found.append(pairs[alike(pairs, documents, signatures, settings.least_equal)])
@@ -83,7 +86,8 @@ def _fetched(
             wanted[number], places[number] = positions, taken
             taken += len(positions)
     shape = (taken, settings.scheme.num_perm)
-    os.ftruncate(scratch, 4 * shape[0] * shape[1])
+    # Not a file with holes: to write where there turns out to be no space would be the end of this process.
+    os.posix_fallocate(scratch, 0, 4 * shape[0] * shape[1])
     with os.fdopen(os.dup(scratch), "r+b") as file:
         signatures = np.memmap(file, dtype="<u4", mode="r+", shape=shape)
 
