@@ -22,7 +22,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from provision.plan import job_of
+from provision.hostjob import job_of
 from provision.rundir import RunDirectory
 from provision.script import render_script
 from shard.frozen import canonical_json

@@ -11,7 +11,8 @@ from provision.channel import Channel
 from provision.errors import InputError, ProvisionError, RemoteError
 from provision.fleet import on_all
 from provision.gather import Gathered
-from provision.plan import HostPlan, Plan, job_of
+from provision.hostjob import job_of
+from provision.plan import HostPlan, Plan
 from provision.rundir import RunDirectory
 from shard.compression import RANKS_FILE
 from shard.disk import file_sha256, fsync_directory, write_atomic

@@ -41,6 +41,12 @@ def human(number: float) -> str:
     return f"{number:.0f}"
 
 
+def short_revision(revision: str) -> str:
+    """A commit by its first twelve digits; of several datasets, each behind its name."""
+    pairs = [part.rpartition("=") for part in revision.split()]
+    return " ".join(f"{name}{sign}{digits[:12]}" for name, sign, digits in pairs)
+
+
 def clock(seconds: float | None) -> str:
     """Hours that do not wrap after a day."""
     if seconds is None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from provision.hostjob import job_of
 from provision.ledger import Entry, Ledger
-from provision.plan import HostPlan, Plan, job_of
+from provision.plan import HostPlan, Plan
 from shard.frozen import canonical_json
 from shard.host.commits import Commit, Commits
 from shard.job import FORMAT

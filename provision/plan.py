@@ -1,9 +1,8 @@
 """Source files + hosts → Plan, frozen before anything starts (pure)."""
 
 import hashlib
-import heapq
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -15,18 +14,15 @@ from provision.units import units_of
 from shard.compression import Compression
 from shard.frozen import Record, canonical_json
 from shard.job import (
-    FORMAT_VERSION,
     Dataset,
     Holdout,
     Identity,
-    Job,
     TokenizerSpec,
     Unit,
     identity_of,
     require_readable,
 )
 from shard.options import Options
-from shard.removal import Removal
 
 PLAN_VERSION = 1
 
@@ -159,25 +155,6 @@ class Plan(Record, frozen=True, kw_only=True):
         return self.local_python if host.host.is_local else self.remote_python
 
 
-def assign(units: Iterable[Unit], ranks: Sequence[int], placed: Mapping[int, int]) -> list[list[int]]:
-    """Unit → host, balancing bytes per rank: the longest unit first, to the host that has the fewest so far.
-
-    `ranks` is the rank count of each host, 0 for one that gets nothing; `placed` says on which host a unit is committed
-    already. Returns the ordinals of each host, ascending.
-    """
-    shares: list[list[int]] = [[] for _ in ranks]
-    # (bytes per rank, host): the same inputs give the same plan
-    loads = [(0.0, host) for host, count in enumerate(ranks) if count]
-    for unit in sorted(units, key=lambda unit: (-unit.bytes, unit.ordinal)):
-        if unit.ordinal in placed:
-            shares[placed[unit.ordinal]].append(unit.ordinal)
-            continue
-        load, host = loads[0]
-        heapq.heapreplace(loads, (load + unit.bytes / ranks[host], host))
-        shares[host].append(unit.ordinal)
-    return [sorted(share) for share in shares]
-
-
 def run_id_of(dataset: Dataset, fingerprint: str, output_dir: str, holdout_dir: str) -> str:
     """The same command gives the same run, so that it continues where it stopped."""
     called = " ".join(name for name, _ in dataset.named) or PurePosixPath(dataset.name).name
@@ -252,61 +229,4 @@ def make_plan(
         remote_python=remote_python,
         local_python=local_python,
         overwrite=overwrite,
-    )
-
-
-def assigned(plan: Plan, committed: Mapping[str, Iterable[int]]) -> Plan:
-    """The plan with its units given to hosts; `committed` says what each host has finished already.
-
-    Of what is still to do, hosts that are absent get nothing. Units that are copied stay where they are.
-    """
-    if plan.leftovers is not None:
-        return plan
-    index = {host.name: position for position, host in enumerate(plan.hosts)}
-    placed: dict[int, int] = {}
-    for name, ordinals in committed.items():
-        for ordinal in ordinals:
-            placed.setdefault(ordinal, index[name])
-    shares = assign(plan.units, [0 if host.absent else host.ranks for host in plan.hosts], placed)
-    hosts = tuple(replace(host, units=tuple(share)) for host, share in zip(plan.hosts, shares, strict=True))
-    return replace(plan, hosts=hosts)
-
-
-def job_of(plan: Plan, host: HostPlan, *, discard: Iterable[int] = ()) -> Job:
-    """What a host's supervisor reads."""
-    # Nobody renews a lease on the launcher's own machine: its end is seen there at once.
-    lease = None if host.host.is_local else plan.options.lease_seconds
-    waits = plan.policy.keeps_hosts and len(plan.present) > 1
-    options = replace(plan.options, lease_seconds=lease, await_more=waits)
-    return Job(
-        version=FORMAT_VERSION,
-        run_id=plan.run_id,
-        host=host.name,
-        first_rank=host.first_rank,
-        ranks=host.ranks,
-        world_size=plan.world_size,
-        output_dir=host.output_dir,
-        holdout_dir=host.holdout_dir,
-        dataset=plan.dataset,
-        tokenizer=plan.tokenizer,
-        holdout=plan.holdout,
-        identity=plan.identity,
-        earlier=plan.earlier,
-        options=options,
-        removal=_removal(plan, host),
-        units=tuple(plan.unit(ordinal) for ordinal in host.units),
-        discard=tuple(sorted({*host.discard, *discard} - {*host.units})),
-        overwrite=plan.overwrite,
-    )
-
-
-def _removal(plan: Plan, host: HostPlan) -> Removal | None:
-    if plan.leftovers is None:
-        return None
-    output_dir, holdout_dir = plan.leftovers.directories[host.name]
-    return Removal(
-        output_dir=output_dir,
-        holdout_dir=holdout_dir,
-        fingerprint=plan.leftovers.fingerprint,
-        lists_sha256=plan.leftovers.lists_sha256,
     )

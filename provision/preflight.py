@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from provision.assign import assigned
 from provision.checks import Check, checks_of
 from provision.errors import NotReadyError
-from provision.plan import Plan, assigned
+from provision.plan import Plan
 from provision.survey import Surveys
 
 Checks = Mapping[str, tuple[Check, ...]]

@@ -186,8 +186,8 @@ def list_dataset(spec: DatasetSpec) -> Catalog:
 
 
 def _list_one(spec: DatasetSpec) -> Catalog:
-    # Not Path.is_dir(), which raises for a name that is too long.
-    if "://" in spec.name or spec.name.startswith(("/", "./", "../", "~")) or os.path.isdir(spec.name):  # noqa: PTH112
+    # Not Path.exists(), which raises for a name that is too long. What is to be done about a file is said there.
+    if "://" in spec.name or spec.name.startswith(("/", "./", "../", "~")) or os.path.exists(spec.name):  # noqa: PTH110
         return files_catalog(spec)
     return hub_catalog(spec)
 

@@ -10,7 +10,8 @@ import msgspec
 from provision.channel import Channel
 from provision.errors import InputError, ProvisionError, RemoteError
 from provision.fleet import on_all
-from provision.plan import HostPlan, Plan, job_of
+from provision.hostjob import job_of
+from provision.plan import HostPlan, Plan
 from provision.rundir import RunDirectory
 from provision.settle import left_on_hosts
 from shard.compression import RANKS_FILE

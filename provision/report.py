@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from provision.checks import COLUMNS
-from provision.display import clock, human, rows_table
+from provision.display import clock, human, rows_table, short_revision
 from provision.estimates import (
     LINK_BYTES_PER_SECOND,
     RANK_BYTES_PER_SECOND,
@@ -15,8 +15,9 @@ from provision.estimates import (
     seconds_needed,
     tokens_per_byte,
 )
+from provision.hostjob import job_of
 from provision.monitor import ClusterState
-from provision.plan import Plan, job_of
+from provision.plan import Plan
 from provision.preflight import Checks
 from provision.rundir import RunDirectory
 from provision.settle import Answers
@@ -92,7 +93,7 @@ def plan_table(plan: Plan, surveys: Surveys) -> RenderableType:
         f"source per rank, {LINK_BYTES_PER_SECOND / 1e6:.0f} MB/s per host's link."
     )
     columns = ("host", "ranks", "units", "source", "tokens ~", "disk ~", "free", "time ~")
-    title = f"{plan.dataset.name} at {plan.dataset.revision[:12]} → run {plan.run_id}"
+    title = f"{plan.dataset.name} at {short_revision(plan.dataset.revision)} → run {plan.run_id}"
     return Group(rows_table(title, columns, rows), Text(rule), Text(assumed))
 
 

@@ -85,6 +85,11 @@ def fetch_tokenizer(name: str, *, eod: str | None = None, bos: str | None = None
 
 def fetch_tokenizer_json(name: str) -> bytes:
     """The tokenizer.json of a file, a directory or a model on the Hub. Raises InputError where there is none."""
+    if (name in RANK_FILES or name == "bytes") and not os.path.exists(name):  # noqa: PTH110  as below
+        raise InputError(
+            f"--reference {name}: ranks alone, and no configuration; name a model of the Hub, as "
+            "openai-community/gpt2, or leave it out: without one, bpe has GPT-2's"
+        )
     # As the Hub writes it, too, where no such directory is: seed commands name their reference so.
     on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and not os.path.exists(name)  # noqa: PTH110  as below
     found = _look_up(f"hf:{name}" if on_hub else name)

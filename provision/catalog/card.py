@@ -4,7 +4,7 @@ Source: https://huggingface.co/docs/hub/datasets-manual-configuration
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import huggingface_hub
@@ -22,6 +22,15 @@ class CardConfig:
     globs: tuple[str, ...]
     is_default: bool
     notes: tuple[str, ...] = ()
+    splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Every split that it names, with its globs; none where it names no files."""
+
+    def of_split(self, split: str, *, where: str) -> "CardConfig":
+        """With the globs of another split. Raises CatalogError, listing the names, when there is none of this name."""
+        globs = dict(self.splits)
+        if split not in globs:
+            raise CatalogError(f"{where}: configuration {self.name} has no split {split!r}; it has {', '.join(globs)}")
+        return replace(self, globs=globs[split], notes=(f"configuration {self.name}, split {split}",))
 
 
 def configs_of(card: huggingface_hub.DatasetCard) -> tuple[CardConfig, ...]:
@@ -65,14 +74,18 @@ def _config(entry: dict[str, object]) -> CardConfig:
             splits.setdefault(_text(item.get("split", _TRAIN)), []).extend(_strings(paths))
         elif item is not None:
             splits.setdefault(_TRAIN, []).extend(_strings(item))
-    # A card may split otherwise than into train and the rest; then all of it is training data.
-    chosen = {_TRAIN: splits[_TRAIN]} if _TRAIN in splits else splits
-    left_out = sorted(splits.keys() - chosen.keys())
     prefix = f"{base}/" if base else ""
-    globs = [f"{prefix}{glob.removeprefix('./')}" for paths in chosen.values() for glob in paths]
+    found = {split: tuple(f"{prefix}{glob.removeprefix('./')}" for glob in paths) for split, paths in splits.items()}
+    # A card may split otherwise than into train and the rest; then all of it is training data.
+    chosen = {_TRAIN: found[_TRAIN]} if _TRAIN in found else found
+    left_out = sorted(found.keys() - chosen.keys())
     notes = (f"configuration {name}, split train; left out: {', '.join(left_out)}",) if left_out else ()
     return CardConfig(
-        name=name, globs=tuple(globs or [f"{prefix}**"]), is_default=bool(entry.get("default")), notes=notes
+        name=name,
+        globs=tuple(glob for globs in chosen.values() for glob in globs) or (f"{prefix}**",),
+        is_default=bool(entry.get("default")),
+        notes=notes,
+        splits=tuple(found.items()),
     )
 
 

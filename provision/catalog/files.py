@@ -11,6 +11,7 @@ import msgspec
 
 from provision.catalog.inputs import readable
 from provision.catalog.look import look_for_text
+from provision.catalog.split import of_split, split_notes
 from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose
 from provision.errors import CatalogError
 from shard.errors import SourceReadError
@@ -40,16 +41,11 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
     relative = {path: full for path, full in relative.items() if "/." not in f"/{path}"}  # hidden ones are no data
     chosen_by = f" matches --include {' '.join(spec.include)}" if spec.include else ""
     chosen = choose(list(relative), spec.include)
+    if spec.split is not None:
+        chosen = of_split(chosen, spec.split, where=spec.name)
     taken = readable(chosen, relative, spec.input, included=bool(spec.include), where=spec.name, chosen_by=chosen_by)
     try:
-        sources = tuple(
-            SourceFile(
-                path=path,
-                size=int(listed[relative[path]]["size"]),
-                content_id=files.content_id(fs, relative[path], listed[relative[path]]),
-            )
-            for path in taken.paths
-        )
+        sources = tuple(_source(fs, path, relative[path], listed[relative[path]]) for path in taken.paths)
         revision = hashlib.sha256(msgspec.json.encode(sources)).hexdigest()
         dataset = Dataset(
             kind="files",
@@ -62,9 +58,18 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
         look_for_text(dataset, sources, partial(_open, fs, relative))
     except CatalogError:
         raise
-    except Exception as error:  # as above; a size that the driver does not know is a TypeError
+    except Exception as error:  # as above
         raise CatalogError(f"{spec.name}: cannot be read: {type(error).__name__}: {error}") from error
-    return Catalog(dataset, sources, taken.notes)
+    notes = () if spec.include or spec.split else split_notes(taken.paths)
+    return Catalog(dataset, sources, (*notes, *taken.notes))
+
+
+def _source(fs: Any, path: str, full: str, info: Mapping[str, Any]) -> SourceFile:
+    if info.get("size") is None:  # a page of links, as HTTP servers list directories
+        info = fs.info(full)
+    if info.get("size") is None:
+        raise CatalogError(f"{full}: the server does not say how large it is; download the files and give their folder")
+    return SourceFile(path=path, size=int(info["size"]), content_id=files.content_id(fs, full, info))
 
 
 def _open(fs: Any, relative: Mapping[str, str], unit: Unit, stack: ExitStack) -> Path | SpanFile:

@@ -22,6 +22,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 from provision.catalog.card import CardConfig, chosen_config, configs_of
 from provision.catalog.inputs import readable
 from provision.catalog.look import look_for_text
+from provision.catalog.split import of_split, split_notes
 from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose
 from provision.errors import CatalogError
 from shard.job import Dataset, Unit
@@ -66,10 +67,15 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
     if not listed:
         raise CatalogError(f"{spec.name}: holds no file at {revision[:12]}")
     config = chosen_config(configs, spec.config, where=spec.name)
+    by_card = config is not None and bool(config.splits)
+    if config is not None and by_card and spec.split is not None:
+        config = config.of_split(spec.split, where=spec.name)
     candidates = choose(list(listed), config.globs if config is not None else ())
     globs = (*(config.globs if config is not None else ()), *spec.include)
     chosen_by = f" matches {' '.join(globs)}" if globs else ""
     chosen = choose(candidates, spec.include)
+    if spec.split is not None and not by_card:
+        chosen = of_split(chosen, spec.split, where=spec.name)
     taken = readable(chosen, listed, spec.input, included=bool(spec.include), where=spec.name, chosen_by=chosen_by)
     dataset = Dataset(
         kind="hub",
@@ -82,6 +88,8 @@ def hub_catalog(spec: DatasetSpec) -> Catalog:
     )
     files = tuple(_source_file(listed[path]) for path in taken.paths)
     notes = config.notes if config is not None else ()
+    if not (spec.include or spec.split or by_card):
+        notes = (*notes, *split_notes(taken.paths))
     locations: dict[str, str] = {}
     look_for_text(dataset, files, partial(_open, dataset, locations))
     return Catalog(dataset, files, (*notes, *taken.notes), locations)

@@ -1,7 +1,7 @@
 """Which of the listed files are the dataset, and how they are read (pure)."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -48,7 +48,8 @@ def readable(
         raise CatalogError(_nothing(chosen, form, where=where, chosen_by=chosen_by))
     form = _needed(form, taken)
     formats = Counter(kind.format for path in taken if (kind := kind_of(path, form)) is not None)
-    return Readable(taken, form, tuple(_notes(taken, candidates, kinds, formats)))
+    notes = [*_notes(taken, candidates, kinds, formats), *_documentation_note(chosen, formats)]
+    return Readable(taken, form, tuple(notes))
 
 
 def require_used(asked: Input, used: Input, *, where: str) -> None:
@@ -116,8 +117,21 @@ def _suffixes(paths: Collection[str]) -> str:
     return ", ".join(f"{count} {suffix}" for suffix, count in shown[:_SHOWN]) + (", …" if len(shown) > _SHOWN else "")
 
 
+def _documentation_note(chosen: Sequence[str], formats: Collection[Format]) -> Iterator[str]:
+    """A text of such a name may well be one of the documents, so that it is left out is said."""
+    named = {path: kind_of(path, BY_SUFFIX) for path in chosen if _is_documentation(path)}
+    texts = [path for path, kind in named.items() if kind is not None and kind.format in formats]
+    if texts:
+        shown = ", ".join(texts[:_SHOWN]) + (", …" if len(texts) > _SHOWN else "")
+        yield f"not read, as the name is that of documentation: {shown}; rename what is data"
+
+
 def _is_no_data(path: str) -> bool:
     """Hidden files, and those that tell about data."""
     name = path.rpartition("/")[2]
     about = name in ("dataset_infos.json", "dataset_dict.json", *_SAVED)
-    return about or "/." in f"/{path}" or name.partition(".")[0].upper() in _NO_DATA
+    return about or "/." in f"/{path}" or _is_documentation(path)
+
+
+def _is_documentation(path: str) -> bool:
+    return path.rpartition("/")[2].partition(".")[0].upper() in _NO_DATA

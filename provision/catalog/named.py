@@ -1,6 +1,7 @@
 """Several datasets in one run: listed one by one, their files below their names."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from msgspec.structs import replace as with_fields
 
@@ -11,10 +12,7 @@ from shard.job import Dataset
 
 def named_catalog(spec: DatasetSpec, list_one: Callable[[DatasetSpec], Catalog]) -> Catalog:
     """All of them, in the order given. Raises CatalogError."""
-    listed = [
-        (name, list_one(DatasetSpec(own, spec.text_column, spec.revision, spec.config, spec.include, spec.input)))
-        for name, own in spec.named
-    ]
+    listed = [(name, list_one(replace(spec, name=own, named=()))) for name, own in spec.named]
     form = _common([catalog.dataset.input for _, catalog in listed])
     hub = [single for _, catalog in listed for single in catalog.dataset.on_hub]
     dataset = Dataset(

@@ -34,11 +34,17 @@ class DatasetSpec:
     input: Input = BY_SUFFIX
     named: tuple[tuple[str, str], ...] = ()
     """Several datasets, each with its name and what `name` would be for it alone."""
+    split: str | None = None
+    """By the card where it names splits, else by words of paths; None for the card's train, or all files."""
 
     def __post_init__(self) -> None:
         names = (self.name, *(part for pair in self.named for part in pair))
         given = {"--dataset": names, "--text-column": (self.text_column,), "--include": self.include}
-        given |= {"--revision": (self.revision or "",), "--config": (self.config or "",)}
+        given |= {
+            "--revision": (self.revision or "",),
+            "--config": (self.config or "",),
+            "--split": (self.split or "",),
+        }
         for option, values in given.items():
             for value in values:
                 if not is_text(value):

@@ -27,6 +27,12 @@ dataset_options = (
     click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub.  [default: main]"),
     click.option("--config", metavar="NAME", help="Configuration of the dataset, as its card on the Hub lists them."),
     click.option(
+        "--split",
+        metavar="NAME",
+        help="Split of the dataset: by its card, else by words of paths, such as test/ or data/test-00000-of-00002. "
+        "[default: train where the card names splits, else all files]",
+    ),
+    click.option(
         "--include",
         multiple=True,
         metavar="GLOB",
@@ -51,7 +57,7 @@ dataset_options = (
 )
 
 INPUT_NAMES = frozenset({"input_format", "document_per_line", "drop_empty_lines"})
-DATASET_NAMES = (*("datasets", "revision", "config", "include", "text_column"), *sorted(INPUT_NAMES))
+DATASET_NAMES = (*("datasets", "revision", "config", "split", "include", "text_column"), *sorted(INPUT_NAMES))
 """What `dataset_spec` takes."""
 
 
@@ -60,6 +66,7 @@ def dataset_spec(
     datasets: tuple[str, ...],
     revision: str | None,
     config: str | None,
+    split: str | None,
     include: tuple[str, ...],
     input_format: Format | None,
     document_per_line: bool,
@@ -73,6 +80,7 @@ def dataset_spec(
         named=named,
         revision=revision,
         config=config,
+        split=split,
         include=include,
         text_column=text_column,
         input=Input(format=input_format, document_per_line=document_per_line, drop_empty_lines=drop_empty_lines),

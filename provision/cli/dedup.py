@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from provision.cli.values import Rate
+from provision.cli.values import Rate, Size
 from shard.dedup.settings import Kind, Scheme, Scope, Settings
 
 
@@ -55,6 +55,13 @@ from shard.dedup.settings import Kind, Scheme, Scope, Settings
     "_dedup behind it]",
 )
 @click.option(
+    "--memory",
+    type=Size(),
+    metavar="SIZE",
+    help="What sorting keys takes at most on this machine, beside 20 bytes a document; the rest is sorted on disk.  "
+    "[default: 80% of the memory]",
+)
+@click.option(
     "--processes",
     type=click.IntRange(min=1),
     default=None,
@@ -84,6 +91,7 @@ def dedup(
     max_removed: float,
     dry_run: bool,
     work: Path | None,
+    memory: int | None,
     processes: int | None,
     tokenizer: str | None,
     run_dir: Path | None,
@@ -109,14 +117,16 @@ def dedup(
         from provision.cli.deduprun import dedup_run
 
         style = ["--json"] if as_json else ["--plain"] if plain else []
-        dedup_run(what[0], (target, holdout), settings, max_removed, dry_run=dry_run, run_dir=run_dir, style=style)
+        dedup_run(
+            what[0], (target, holdout), settings, max_removed, memory, dry_run=dry_run, run_dir=run_dir, style=style
+        )
     elif len(what) == 2:
         _refuse("directories", run_dir=run_dir, plain=plain, json=as_json)
         from provision.cli.deduphere import dedup_here
 
         directories = Path(what[0]), Path(what[1])
         finals = Path(target), None if holdout is None else Path(holdout)
-        dedup_here(directories, finals, settings, max_removed, dry_run, work, processes, tokenizer)
+        dedup_here(directories, finals, settings, max_removed, dry_run, work, memory, processes, tokenizer)
     else:
         raise click.UsageError("give a run, or one directory of train and one of holdout")
 

@@ -22,6 +22,7 @@ def dedup_here(
     max_removed: float,
     dry_run: bool,
     work: Path | None,
+    memory: int | None,
     processes: int | None,
     tokenizer: str | None,
 ) -> None:
@@ -47,7 +48,9 @@ def dedup_here(
     shards = sum(len(stored.shards) for stored in pair.values())
     with at_work(work):
         with click.progressbar(length=shards, label="signatures", file=sys.stderr) as bar:
-            found = deduplicate(pair, reference, settings, work, processes=many, progress=lambda: bar.update(1))
+            found = deduplicate(
+                pair, reference, settings, work, memory=memory, processes=many, progress=lambda: bar.update(1)
+            )
         lists = work / "removed"
         click.echo(estimate(found.duplicates, settings, lists))
         if dry_run:

@@ -32,6 +32,7 @@ def dedup_run(
     targets: tuple[str, str | None],
     settings: Settings,
     max_removed: float,
+    memory: int | None,
     *,
     dry_run: bool,
     run_dir: Path | None,
@@ -50,7 +51,7 @@ def dedup_run(
     say("asking the hosts what they hold…")
     work = work_directory(run, settings)
     with at_work(work):
-        leavings, found = _search(run, settings, work, style)
+        leavings, found = _search(run, settings, work, memory, style)
         lists = work / "removed"
         say(estimate(found.duplicates, settings, lists))
         if dry_run:
@@ -63,7 +64,7 @@ def dedup_run(
 
 
 def _search(
-    run: RunDirectory, settings: Settings, work: Path, style: Sequence[str], *, signed: bool = False
+    run: RunDirectory, settings: Settings, work: Path, memory: int | None, style: Sequence[str], *, signed: bool = False
 ) -> tuple[Leavings, Found]:
     """What is to be removed of what. Signatures that are missing are made first, by the run's own ranks, unless those
     have just been `signed`."""
@@ -72,7 +73,7 @@ def _search(
         lacking = unsigned(leavings, settings.scheme)
         if not lacking:
             with click.progressbar(length=len(leavings.kept), label="keys of units", file=sys.stderr) as bar:
-                return leavings, search(leavings, settings, work, bar.update)
+                return leavings, search(leavings, settings, work, memory, bar.update)
     if signed:
         raise ProvisionError(f"{lacking} units have no signatures still; see 'shardfleet status {run.path}'")
     require_text(leavings)
@@ -80,7 +81,7 @@ def _search(
     write_signing_run(leavings, settings.scheme)
     if code := _run_script(run, style):
         sys.exit(code)
-    return _search(run, settings, work, style, signed=True)
+    return _search(run, settings, work, memory, style, signed=True)
 
 
 @contextmanager

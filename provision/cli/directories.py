@@ -26,7 +26,8 @@ from shard.tokenizer.ranks import RANK_FILES
     "--tokenizer",
     required=True,
     metavar="NAME",
-    help=f"That made the ids: {', '.join(RANK_FILES)}, bytes, hf:owner/name, a tokenizer.json or a .tiktoken file.",
+    help=f"That made the ids: {', '.join(RANK_FILES)}, bytes, hf:owner/name, a tokenizer.json, a SentencePiece .model, "
+    "a directory with one of them, or a .tiktoken file.",
 )
 @click.option(
     "--eod",

@@ -22,7 +22,14 @@ from shard.export.run import export as write_export
 @click.argument("directories", nargs=-1, required=True)
 @click.option("--format", "format_name", type=click.Choice([*FORMATS]), required=True, help="See docs/export.md.")
 @click.option("--to", "target", required=True, help="Directory to make.")
-@click.option("--context-length", type=click.IntRange(min=1), help="Tokens of a sample, where the format has samples.")
+@click.option(
+    "--context-length",
+    "--block-size",
+    "context_length",
+    type=click.IntRange(min=1),
+    metavar="L",
+    help="Tokens of a sample, where the format has samples.",
+)
 @click.option(
     "--shard-size",
     "shard_tokens",

@@ -21,6 +21,8 @@ EXPORT_OPTIONS = (
     ),
     click.option(
         "--context-length",
+        "--block-size",
+        "context_length",
         type=click.IntRange(min=1),
         metavar="L",
         help="Tokens of a sample, where --format has samples.",

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from provision.decoder import decoder_of
-from provision.display import human, rows_table
+from provision.display import human, rows_table, short_revision
 from provision.errors import InputError
 from shard.records import UnitSource
 from shard.stored import Stored, open_stored
@@ -150,7 +150,7 @@ def _totals(facts: dict[str, Any]) -> Any:
             f"{tokenizer['name']}, {tokenizer['vocab_size']:,} ids, end of document {tokenizer['eod_id']}"
             + ("" if tokenizer["bos_id"] is None else f", beginning of document {tokenizer['bos_id']}"),
         ),
-        ("dataset", f"{facts['dataset']} at {facts['revision'][:12]}"),
+        ("dataset", f"{facts['dataset']} at {short_revision(facts['revision'])}"),
         ("fingerprint", facts["fingerprint"]),
     ]
     table = Table(title=f"{facts['directory']}: {facts['split']}", title_justify="left", show_header=False)

@@ -42,8 +42,8 @@ def _says_how(command: F) -> F:
     required=True,
     multiple=True,
     metavar="FILE",
-    help="File to make: .jsonl or .arrow, with text, and with source where that is known of documents; or .txt, where "
-    "a line is a document. May be given several times.",
+    help="File to make: .jsonl (or .json) or .arrow, with text, and with source where that is known of documents; or "
+    ".txt, where a line is a document. May be given several times.",
 )
 @_says_how
 @click.option("--tokenizer", help="Of shards: its file, where the name in them does not lead to it: as for launch.")

@@ -99,6 +99,8 @@ def train(
         chosen, configuration = after(fetch_tokenizer_json(reference), kind, origin=reference)
     recipe = Recipe(chosen, configuration, vocab_size, specials)
     catalog = list_dataset(spec)
+    for note in catalog.notes:
+        click.echo(note, err=True)
     dataset = catalog.dataset
     order = Order(
         dataset=dataset,

@@ -8,8 +8,9 @@ from pathlib import Path
 from provision.dedup.answers import Hosts, Take
 from provision.errors import InputError
 from provision.gather import Gathered, gather
+from provision.hostjob import job_of
 from provision.placement import Kept
-from provision.plan import Plan, job_of
+from provision.plan import Plan
 from provision.rundir import RunDirectory
 from shard.dedup.gathered import Found, Some, UnitKeys, find_gathered
 from shard.dedup.settings import Scheme, Settings
@@ -65,7 +66,9 @@ def unsigned(leavings: Leavings, scheme: Scheme) -> int:
     return sum(len(set(lacking[name]) & set(units)) for name, units in homes.items())
 
 
-def search(leavings: Leavings, settings: Settings, work: Path, progress: Callable[[int], None]) -> Found:
+def search(
+    leavings: Leavings, settings: Settings, work: Path, memory: int | None, progress: Callable[[int], None]
+) -> Found:
     """Bring the keys of all documents here, and find the duplicates; their lists are in `removed` below `work`.
 
     Raises RemoteError, VerificationError, JobError, DiskFullError. What has come stays for the next start.
@@ -90,7 +93,7 @@ def search(leavings: Leavings, settings: Settings, work: Path, progress: Callabl
     def fetch(wanted: Mapping[int, Some], take: Take) -> None:
         hosts.fetch_signatures(home_of, settings.scheme, wanted, take)
 
-    found = find_gathered([*units.values()], settings, work, fetch)
+    found = find_gathered([*units.values()], settings, work, fetch, memory)
     found.write(work / "removed")
     return found
 

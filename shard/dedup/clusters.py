@@ -1,12 +1,14 @@
-"""Pairs of documents → which of them are alike enough, and which documents hang together (pure)."""
+"""Pairs of documents → which of them are alike enough, and which documents hang together."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.pairs import Pairs
+from shard.dedup.groups import Pairs
 
 _COMPARED = 1 << 16
 """Pairs whose signatures are held at a time, 512 bytes each."""
+_LINKED = 1 << 20
+"""Pairs that are linked at a time, 100 bytes each."""
 
 
 def alike(
@@ -19,28 +21,55 @@ def alike(
     found = np.empty(len(pairs), dtype=np.bool_)
     for start in range(0, len(pairs), _COMPARED):
         # [pairs, 2] places in `documents`
-        places = np.searchsorted(documents, pairs[start : start + _COMPARED])
+        places = _places(documents, pairs[start : start + _COMPARED])
         equal = signatures[places[:, 0]] == signatures[places[:, 1]]
         found[start : start + _COMPARED] = np.count_nonzero(equal, axis=1) >= least_equal
     return found
 
 
-def smallest_of(pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(documents, ascending, of all pairs; for each the lowest number among those it hangs together with).
+class Clusters:
+    """What hangs together, of pairs that come some at a time and are not kept: 16 bytes for each document, no pair.
 
-    Labels sink along pairs and are then followed to their end, until nothing changes: it does not matter in which order
-    the pairs come. After Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm" (1982).
+    It does not matter in which order the pairs come.
     """
-    documents = np.unique(pairs)
-    # [pairs] places in `documents`
-    left, right = np.searchsorted(documents, pairs[:, 0]), np.searchsorted(documents, pairs[:, 1])
-    labels = np.arange(len(documents))
-    while True:
-        before = labels.copy()
-        lower = np.minimum(labels[left], labels[right])
-        np.minimum.at(labels, before[left], lower)
-        np.minimum.at(labels, before[right], lower)
-        while not np.array_equal(further := labels[labels], labels):
-            labels = further
-        if np.array_equal(labels, before):
-            return documents, documents[labels]
+
+    def __init__(self, documents: NDArray[np.int64]) -> None:
+        """Documents, ascending, that are in any pair: each a cluster by itself."""
+        self.documents = documents
+        # [documents] the place of a lower one of the same cluster, or its own place for the lowest
+        self._lower = np.arange(len(documents))
+
+    def link(self, pairs: Pairs) -> None:
+        """Make one of the clusters of each pair.
+
+        The higher of two lowest is hung below the lower, paths are shortened, until all pairs agree. After Shiloach and
+        Vishkin, "An O(log n) parallel connectivity algorithm" (1982).
+        """
+        for start in range(0, len(pairs), _LINKED):
+            places = _places(self.documents, pairs[start : start + _LINKED])
+            lowest = self._followed(places)
+            self._lower[places] = lowest  # no path grows long
+            while len(lowest := lowest[lowest[:, 0] != lowest[:, 1]]):
+                below, above = lowest.min(axis=1), lowest.max(axis=1)
+                np.minimum.at(self._lower, above, below)
+                while not np.array_equal(further := self._lower[hung := self._lower[above]], hung):
+                    self._lower[above] = further
+                lowest = self._lower[lowest]
+
+    def smallest(self) -> NDArray[np.int64]:
+        """[documents] of each the lowest number of its cluster."""
+        return self.documents[self._followed(self._lower)]
+
+    def _followed(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        while not np.array_equal(lower := self._lower[places], places):
+            places = lower
+        return places
+
+
+def _places(documents: NDArray[np.int64], pairs: Pairs) -> NDArray[np.int64]:
+    """[pairs, 2] where in `documents`, ascending, they stand."""
+    # In order a search finds most of its way in the processor's caches: ten times faster among 60 million.
+    order = np.argsort(pairs, axis=None)
+    places = np.empty(pairs.size, dtype=np.int64)
+    places[order] = np.searchsorted(documents, pairs.ravel()[order])
+    return places.reshape(pairs.shape)

@@ -12,69 +12,81 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from shard.dedup.clusters import alike, smallest_of
+from shard.dedup.clusters import Clusters, alike
 from shard.dedup.minhash import has_signature
-from shard.dedup.pairs import KeyStore, Pairs
+from shard.dedup.pairs import KeyStore
 from shard.dedup.parts import Duplicates, Fetch, Part, numbered, within
 from shard.dedup.settings import Settings
 from shard.disk import disk_full_named
 
 
-def find_duplicates(parts: Sequence[Part], settings: Settings, work: Path, fetch: Fetch) -> Duplicates:
+def find_duplicates(
+    parts: Sequence[Part], settings: Settings, work: Path, fetch: Fetch, memory: int | None = None
+) -> Duplicates:
     """Find the duplicates among the documents of these parts.
 
-    Raises VerificationError for a damaged file, JobError without DuckDB, ShardError where that cannot go on,
-    DiskFullError, and what `fetch` raises.
+    `memory`: bytes that sorting takes at most; what is found does not depend on it. Raises VerificationError for a
+    damaged file, JobError without DuckDB or where it has too little memory, DiskFullError, and what `fetch` raises.
     """
     total = sum(part.documents for part in parts)
     if settings.scope == "none":
         nothing = np.empty(0, dtype=np.int64)
         return Duplicates(documents=total, removed=nothing, kept=nothing, exact=0, compared=0)
     bands = settings.bands if settings.scheme.kind == "minhash" else 0
-    with KeyStore(work, bands) as store:
+    with KeyStore(work, bands, memory) as store:
         for first, part in numbered(parts):
             store.add_exact(first, part.exact() ^ _apart(part, settings))
         equal = store.equal()
-        linked, compared = [equal], 0
         if bands:
-            near, compared = _near(parts, settings, store, equal[:, 1], work, fetch)
-            linked.append(near)
-    documents, smallest = smallest_of(np.concatenate(linked))
-    duplicate = documents != smallest
+            _add_banded(parts, settings, store, equal[:, 1])
+        near = store.candidate_documents()
+        clusters = Clusters(np.union1d(equal, near))
+        clusters.link(equal)
+        compared = _link_alike(parts, settings, store, near, clusters, work, fetch)
+    smallest = clusters.smallest()
+    duplicate = clusters.documents != smallest
     return Duplicates(
         documents=total,
-        removed=documents[duplicate],
+        removed=clusters.documents[duplicate],
         kept=smallest[duplicate],
         exact=len(equal),
         compared=compared,
     )
 
 
-def _near(
-    parts: Sequence[Part], settings: Settings, store: KeyStore, copies: NDArray[np.int64], work: Path, fetch: Fetch
-) -> tuple[Pairs, int]:
-    """(pairs of documents that are alike, pairs compared), exact copies of earlier documents left out."""
+def _add_banded(parts: Sequence[Part], settings: Settings, store: KeyStore, copies: NDArray[np.int64]) -> None:
+    """Store the band keys of all documents but exact copies of earlier ones."""
     for first, part in numbered(parts):
         keys = part.banded()
         able = has_signature(keys, settings)
         able[within(copies, first, part.documents)] = False
         positions = np.flatnonzero(able)
         store.add_banded(first + positions, keys[positions] ^ _apart(part, settings))
-    documents = store.candidate_documents()
-    found, compared = [np.empty((0, 2), dtype=np.int64)], 0
+
+
+def _link_alike(
+    parts: Sequence[Part],
+    settings: Settings,
+    store: KeyStore,
+    documents: NDArray[np.int64],
+    clusters: Clusters,
+    work: Path,
+    fetch: Fetch,
+) -> int:
+    """Link what is alike of the pairs in the store. Returns how many were compared."""
+    compared = 0
     if len(documents):
         # On disk: signatures of the documents that are in any pair, which the kernel may drop from memory again.
         with TemporaryFile(dir=work) as scratch:
-            with disk_full_named(work / "signatures"):
-                signatures = _fetched(scratch.fileno(), parts, documents, settings, fetch)
+            signatures = _fetched(work, scratch.fileno(), parts, documents, settings, fetch)
             for pairs in store.candidates():
                 compared += len(pairs)
-                found.append(pairs[alike(pairs, documents, signatures, settings.least_equal)])
-    return np.concatenate(found), compared
+                clusters.link(pairs[alike(pairs, documents, signatures, settings.least_equal)])
+    return compared
 
 
 def _fetched(
-    scratch: int, parts: Sequence[Part], documents: NDArray[np.int64], settings: Settings, fetch: Fetch
+    work: Path, scratch: int, parts: Sequence[Part], documents: NDArray[np.int64], settings: Settings, fetch: Fetch
 ) -> NDArray[np.uint32]:
     """[documents, permutations] uint32: the signatures of these documents, in a file."""
     wanted: dict[int, NDArray[np.int64]] = {}
@@ -86,8 +98,9 @@ def _fetched(
             wanted[number], places[number] = positions, taken
             taken += len(positions)
     shape = (taken, settings.scheme.num_perm)
-    # Not a file with holes: to write where there turns out to be no space would be the end of this process.
-    os.posix_fallocate(scratch, 0, 4 * shape[0] * shape[1])
+    with disk_full_named(work / "signatures"):
+        # Not a hole: to write into a mapped one when the disk is full would kill the process.
+        os.posix_fallocate(scratch, 0, 4 * shape[0] * shape[1])
     with os.fdopen(os.dup(scratch), "r+b") as file:
         signatures = np.memmap(file, dtype="<u4", mode="r+", shape=shape)
 

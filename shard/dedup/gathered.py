@@ -120,10 +120,12 @@ class Found:
         pack_lists({name: self.lists[name] for name in names}, path)
 
 
-def find_gathered(units: Sequence[UnitKeys], settings: Settings, work: Path, fetch: FetchShards) -> Found:
+def find_gathered(
+    units: Sequence[UnitKeys], settings: Settings, work: Path, fetch: FetchShards, memory: int | None = None
+) -> Found:
     """Find the duplicates among all documents: by unit, in a unit train before holdout.
 
-    Raises VerificationError, JobError, and what `fetch` raises.
+    Raises as find_duplicates does.
     """
     sides = [_Side(unit, split, settings) for unit in units for split in SPLITS]
 
@@ -131,6 +133,6 @@ def find_gathered(units: Sequence[UnitKeys], settings: Settings, work: Path, fet
         some = ((number, sides[number], positions) for number, positions in wanted.items())
         fetch({number: Some(side.keys.unit, side.split, positions) for number, side, positions in some}, take)
 
-    duplicates = find_duplicates(sides, settings, work, fetch_parts)
+    duplicates = find_duplicates(sides, settings, work, fetch_parts, memory)
     sizes = [(side.name, side.documents) for side in sides]
     return Found(duplicates, sizes, removed_of(duplicates, sizes))

@@ -1,16 +1,17 @@
-"""Documents with equal keys, found by DuckDB, which sorts and groups on disk what does not fit into memory."""
+"""Documents with equal keys, found by DuckDB, which sorts on disk what does not fit into memory."""
 
+import errno
+import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.errors import JobError, ShardError
+from shard.dedup.groups import Columns, Pairs, behind_first, distinct, shared, with_neighbours
+from shard.errors import DiskFullError, JobError
 
 try:
     import duckdb
@@ -19,15 +20,14 @@ except ImportError as missing:
 else:
     _missing = None
 
-NEIGHBOURS = 16
-"""In a group of documents with one band key, each is compared with so many before it, and with the group's first: all
-pairs of a group of up to 17, and few enough of a group of a million."""
-
-_FETCHED_ROWS = 1 << 20
-
-T = TypeVar("T")
-Pairs = NDArray[np.int64]
-"""[pairs, 2] numbers of documents, the lower one first."""
+_FETCHED_ROWS = 1 << 17
+"""Of which up to 17 pairs each can come."""
+_WRITTEN_ROWS = 1 << 20
+_FULL = ("max_temp_directory_size", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+"""What DuckDB says of a disk that is full; it spills to nine tenths of the free space at most."""
+_THREAD_BYTES = 64 << 20
+"""Memory for each thread at least: DuckDB fails where its many threads have a few megabytes each to sort in."""
+_NONE = np.empty((0, 2), dtype=np.int64)
 
 
 def require_duckdb() -> None:
@@ -37,32 +37,37 @@ def require_duckdb() -> None:
 
 
 class KeyStore:
-    """Keys of all documents, in a database of its own in a directory; a context manager that removes it.
+    """Keys of all documents, in a database of its own in a directory; a context manager that removes it."""
 
-    Every method raises ShardError where DuckDB cannot go on, as without space, and is ended by Ctrl+C at once.
-    """
+    def __init__(self, directory: Path, bands: int, memory: int | None = None) -> None:
+        """`memory`: bytes that DuckDB takes at most, by default 80 % of the machine's.
 
-    def __init__(self, directory: Path, bands: int) -> None:
+        This and all methods raise DiskFullError, and JobError where DuckDB has too little memory.
+        """
         require_duckdb()
+        self._directory = directory
         self._path = directory / "keys.duckdb"
         self._spilled = directory / "keys.tmp"
         self._remove()  # of an attempt that was killed
         self._bands = bands
-        self._thread = ThreadPoolExecutor(1, "duckdb")
-        with self._named():
-            self._connection = duckdb.connect(str(self._path), config={"temp_directory": str(self._spilled)})
-        columns = "".join(f", key{band} UBIGINT" for band in range(bands))
-        # Results that need an order ask for it.
-        self._execute("SET preserve_insertion_order = false")
-        self._execute("CREATE TABLE exact (document BIGINT, low UBIGINT, high UBIGINT)")
-        self._execute("CREATE TABLE pairs (a BIGINT, b BIGINT)")
-        self._execute(f"CREATE TABLE banded (document BIGINT{columns})")
+        self._memory = memory
+        config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(self._spilled)}
+        if memory is not None:
+            config["memory_limit"] = f"{memory}B"
+            config["threads"] = max(1, min(len(os.sched_getaffinity(0)), memory // _THREAD_BYTES))
+        with self._limits_named():
+            self._connection = duckdb.connect(str(self._path), config=config)
+            # Results that need an order ask for it.
+            self._connection.execute("SET preserve_insertion_order = false")
+            self._connection.execute("CREATE TABLE exact (document BIGINT, low UBIGINT, high UBIGINT)")
+            self._connection.execute("CREATE TABLE pairs (a BIGINT, b BIGINT)")
+            columns = "".join(f", key{band} UBIGINT" for band in range(bands))
+            self._connection.execute(f"CREATE TABLE banded (document BIGINT{columns})")
 
     def __enter__(self) -> "KeyStore":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
         self._connection.close()
         self._remove()
 
@@ -76,61 +81,71 @@ class KeyStore:
         self._insert("banded", {"document": numbers} | {f"key{band}": keys[:, band] for band in range(self._bands)})
 
     def equal(self) -> Pairs:
-        """Every document with the key of an earlier one, behind the first of that key, in order of its number."""
-        found = self._fetched(
-            "SELECT least AS a, document AS b FROM exact JOIN ("
-            "  SELECT low, high, min(document) AS least FROM exact GROUP BY low, high HAVING count(*) > 1"
-            ") USING (low, high) WHERE document > least ORDER BY b"
-        )
-        return _pairs(found["a"], found["b"])
+        """Every document with the key of an earlier one, behind the first of that key, in order of its number.
+
+        To be called once, after all keys of documents are there: room on disk that they took is used anew.
+        """
+        ordered = self._ordered("SELECT low, high, document FROM exact ORDER BY ALL")
+        pairs = np.concatenate([_NONE, *behind_first(shared(ordered))])
+        with self._limits_named():
+            self._connection.execute("DROP TABLE exact")
+            self._connection.execute("CHECKPOINT")  # else its room stays taken
+        return pairs[np.argsort(pairs[:, 1])]
 
     def candidate_documents(self) -> NDArray[np.int64]:
         """Documents that share a band with another, ascending. To be called once, after all keys are there."""
         for band in range(self._bands):
-            self._execute(_pairs_of_band(band))
-        found = self._fetched("SELECT DISTINCT a AS document FROM pairs UNION SELECT b FROM pairs ORDER BY document")
-        return found["document"]
+            ordered = self._ordered(f"SELECT key{band}, document FROM banded ORDER BY ALL")  # noqa: S608  a number
+            for pairs in _gathered(with_neighbours(shared(ordered))):
+                self._insert("pairs", {"a": pairs[:, 0], "b": pairs[:, 1]})
+        ordered = self._ordered("SELECT a FROM pairs UNION ALL SELECT b FROM pairs ORDER BY ALL")
+        found = distinct(column.reshape(-1, 1) for (column,) in ordered)
+        return np.concatenate([np.empty(0, dtype=np.int64), *(rows[:, 0] for rows in found)])
 
     def candidates(self) -> Iterator[Pairs]:
         """The pairs of those documents, each once, in order, some at a time."""
-        query = "SELECT DISTINCT a, b FROM pairs ORDER BY a, b"
-        batches = self._call(lambda: self._connection.sql(query).to_arrow_reader(_FETCHED_ROWS))
-        while (batch := self._call(lambda: next(batches, None))) is not None:
-            yield _pairs(batch.column(0).to_numpy(), batch.column(1).to_numpy())
+        ordered = self._ordered("SELECT a, b FROM pairs ORDER BY ALL")
+        return distinct(np.stack(columns, axis=1) for columns in ordered)
+
+    def _ordered(self, query: str) -> Iterator[Columns]:
+        """The rows of a query, some at a time."""
+        # A connection of its own: rows are written while others are read.
+        with self._limits_named(), self._connection.cursor() as reading:
+            if self._memory is not None:
+                # What is being sorted cannot all give way to what is being read.
+                reading.execute(f"SET operator_memory_limit = '{self._memory // 2}B'")
+            for batch in reading.sql(query).to_arrow_reader(_FETCHED_ROWS):
+                yield [column.to_numpy() for column in batch.columns]
 
     def _insert(self, table: str, columns: dict[str, NDArray[np.generic]]) -> None:
-        self._connection.register("added", {name: np.ascontiguousarray(column) for name, column in columns.items()})
-        self._execute(f"INSERT INTO {table} SELECT {', '.join(columns)} FROM added")  # noqa: S608  ours
-        self._connection.unregister("added")
-
-    def _execute(self, query: str) -> None:
-        self._call(lambda: self._connection.execute(query))
-
-    def _fetched(self, query: str) -> dict[str, NDArray[np.int64]]:
-        """Column → values."""
-        return self._call(lambda: self._connection.execute(query).fetchnumpy())
-
-    def _call(self, deed: Callable[[], T]) -> T:
-        """What DuckDB does, in a thread: in this one no Ctrl+C would be heard before its end, which may be far."""
-        done = self._thread.submit(deed)
-        try:
-            with self._named():
-                return done.result()
-        except KeyboardInterrupt:
-            while not wait([done], 0.1).done:
-                self._connection.interrupt()
-            raise
+        with self._limits_named():
+            self._connection.register("added", {name: np.ascontiguousarray(column) for name, column in columns.items()})
+            self._connection.execute(f"INSERT INTO {table} SELECT {', '.join(columns)} FROM added")  # noqa: S608  ours
+            self._connection.unregister("added")
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def _limits_named(self) -> Iterator[None]:
+        """Turn what DuckDB raises for want of disk or memory into errors that say where and what helps."""
         try:
             yield
-        except (duckdb.Error, OSError) as error:
+        except (duckdb.Error, OSError) as error:  # OSError: what is raised while rows are fetched
             said = str(error).partition("\n")[0]
-            raise ShardError(
-                f"{self._path.parent}: DuckDB: {said}; see that there is space and memory, and start again: what is "
-                "finished is kept"
-            ) from error
+            if any(reason in str(error) for reason in _FULL):
+                raise DiskFullError(
+                    f"{self._directory}: no space for keys ({said}); free some there and start again: signatures "
+                    "are kept"
+                ) from error
+            if said.startswith("Out of Memory Error"):
+                raise JobError(
+                    f"--memory {self._memory}: too little to sort keys in {self._directory} ({said}); give more"
+                    if self._memory
+                    else f"too little memory to sort keys in {self._directory} ({said}); end what else takes some"
+                ) from error
+            raise
+        except RuntimeError as error:
+            if "interrupted" in str(error):  # what DuckDB makes of Ctrl+C
+                raise KeyboardInterrupt from error
+            raise
 
     def _remove(self) -> None:
         for path in self._path.parent.glob(f"{self._path.name}*"):
@@ -138,16 +153,12 @@ class KeyStore:
         shutil.rmtree(self._spilled, ignore_errors=True)
 
 
-def _pairs_of_band(band: int) -> str:
-    before = ", ".join(f"lag(document, {distance}) OVER sorted" for distance in range(1, NEIGHBOURS + 1))
-    return (
-        "INSERT INTO pairs SELECT DISTINCT a, b FROM ("  # noqa: S608  numbers of ours
-        f"  SELECT document AS b, unnest([first_value(document) OVER sorted, {before}]) AS a"
-        f"  FROM banded JOIN (SELECT key{band} FROM banded GROUP BY key{band} HAVING count(*) > 1) USING (key{band})"
-        f"  WINDOW sorted AS (PARTITION BY key{band} ORDER BY document)"
-        ") WHERE a < b"  # a is null before the first of a group
-    )
-
-
-def _pairs(a: NDArray[np.int64], b: NDArray[np.int64]) -> Pairs:
-    return np.stack((a, b), axis=1)
+def _gathered(parts: Iterable[Pairs]) -> Iterator[Pairs]:
+    """The same pairs, many at a time: DuckDB writes few rows to its log first, and many to their place."""
+    gathered: list[Pairs] = []
+    for part in parts:
+        gathered.append(part)
+        if sum(map(len, gathered)) >= _WRITTEN_ROWS:
+            yield np.concatenate(gathered)
+            gathered = []
+    yield np.concatenate([_NONE, *gathered])

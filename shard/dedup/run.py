@@ -94,6 +94,7 @@ def deduplicate(
     settings: Settings,
     work: Path,
     *,
+    memory: int | None = None,
     processes: int = 1,
     progress: Progress = lambda: None,
 ) -> Deduplication:
@@ -114,7 +115,7 @@ def deduplicate(
         table = token_bytes_of(reference, facts.vocab_size, facts.frame)
         for _ in in_processes(partial(_make, table, facts.sha256), lacking, processes):
             progress()
-    duplicates = find_duplicates(files, settings, work, partial(fetch_from, files))
+    duplicates = find_duplicates(files, settings, work, partial(fetch_from, files), memory)
     write_lists(duplicates, sizes_of(files), work / "removed")
     return Deduplication(pair, files, settings, duplicates, work)
 

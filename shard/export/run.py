@@ -87,7 +87,8 @@ def export(directories: Sequence[Path], format_name: str, target: Path, options:
         linked, own = _sizes(unfinished)
         make_last(unfinished)
     documents, tokens = (sum(counts) for counts in zip(*((s.documents, s.tokens) for s in sources), strict=True))
-    return Exported(target, documents, tokens, sum(left_out.values()), own, linked, NOTES.get(format_name))
+    note = _note(format_name, sources, options, left_out)
+    return Exported(target, documents, tokens, sum(left_out.values()), own, linked, note)
 
 
 def existing(directories: Sequence[Path], format_name: str, target: Path, options: ExportOptions) -> Exported | None:
@@ -108,8 +109,24 @@ def existing(directories: Sequence[Path], format_name: str, target: Path, option
         return None
     linked, own = _sizes(target)
     documents, tokens = (sum(counts) for counts in zip(*((s.documents, s.tokens) for s in sources), strict=True))
-    note = NOTES.get(format_name)
+    note = _note(format_name, sources, options, left_out)
     return Exported(target, documents, tokens, sum(left_out.values()), own, linked, note, there=True)
+
+
+def _note(
+    format_name: str, sources: Sequence[Stored], options: ExportOptions, left_out: Mapping[Split, int]
+) -> str | None:
+    """What the format does not say by itself, and that a split has nothing to be read."""
+    notes = [NOTES[format_name]] if format_name in NOTES else []
+    for source in sources:
+        split = source.record.split
+        if left_out[split] < source.tokens:
+            continue
+        why = (
+            f"its {source.tokens:,} tokens fill no sample of {options.context_length}" if source.tokens else "no token"
+        )
+        notes.append(f"{split} is empty ({why}), which its readers may refuse")
+    return "; ".join(notes) or None
 
 
 def _require_one_dataset(sources: Sequence[Stored]) -> None:

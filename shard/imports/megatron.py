@@ -29,6 +29,7 @@ def find(path: Path) -> list[Source]:
     found = listed(path if path.is_dir() else alone, "*.idx")
     if path.is_dir():
         _require_pairs(path)
+        _require_one_width([index for _, index, _ in found])
     return [Source(f"{name[:-4]}.bin", index.with_suffix(".bin"), split, index) for name, index, split in found]
 
 
@@ -42,6 +43,23 @@ def _require_pairs(directory: Path) -> None:
     if visible:
         other = {".bin": ".idx", ".idx": ".bin"}[visible[0].suffix]
         raise JobError(f"{visible[0]}: has no {visible[0].stem}{other} beside it; {len(visible)} such files in all")
+
+
+def _require_one_width(indexes: Sequence[Path]) -> None:
+    """Raise JobError where pairs have ids of different types: those of one tokenizer and one script have not."""
+    widths: dict[str, Path] = {}
+    for index in indexes:
+        with index.open("rb") as file:
+            header = file.read(HEADER.size)
+        if len(header) == HEADER.size:  # else, and where the type is none, `read` says what is wrong
+            widths.setdefault(_TYPES.get(HEADER.unpack(header)[2], ""), index)
+    known = [(np.dtype(name).name, index) for name, index in widths.items() if name]
+    if len(known) > 1:
+        (first, index), (second, other) = known[:2]
+        raise JobError(
+            f"{other}: its ids are {second}, those of {index} {first}: they may be of two tokenizers. If they are not, "
+            "import each kind by itself, and join them with concat"
+        )
 
 
 def read(sources: Sequence[Source], options: ImportOptions) -> Iterator[tuple[int, Documents]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from shard.errors import SourceError, SourceReadError
 from shard.job import Member, Unit
 from shard.source.bytestream import ByteStream
-from shard.source.lines import LONGEST_BYTES, MARK
-from shard.source.readers import Reading, documents_reading, whole_document
+from shard.source.lines import LONGEST_BYTES
+from shard.source.readers import Reading, documents_reading, plain, whole_document
 from shard.source.spanfile import SpanFile
 from shard.source.spanqueue import Fetch
 from shard.source.spans import Span
@@ -80,7 +80,7 @@ def open_group(way: Way, unit: Unit, members: Sequence[Member], stack: ExitStack
         stack.callback(joined.close)
         file = SpanFile(joined.fetch, unit.size, way.line.queue)
         stack.callback(file.close)
-        documents = (file.read(member.size).removeprefix(MARK) for member in members)
+        documents = (plain(file.read(member.size), way.where(member.path)) for member in members)
         return documents_reading(documents, way.dataset, joined.spans), file
 
     def read() -> Iterator[bytes]:

@@ -1,6 +1,8 @@
 """Whole lines of a file, or of a part of it: a line belongs to the part that holds its first byte."""
 
+import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +19,7 @@ _NEWLINE = 10
 MARK = b"\xef\xbb\xbf"
 """With which some editors begin a file; no part of the text."""
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 
 
 class Readable(Protocol):
@@ -57,10 +60,20 @@ def part_of(unit: Unit) -> Part | None:
 
 
 def without_mark(data: bytes, *, where: str) -> bytes:
-    """The beginning of a file without its byte-order mark. Raises SourceKindError where that says UTF-16."""
+    """The beginning of a file without its byte-order mark. Raises SourceKindError where it is UTF-16, or an archive."""
     if data.startswith(_UTF_16):
         raise SourceKindError(f"{where}: UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
+    require_no_archive(data, where=where)
     return data.removeprefix(MARK)
+
+
+def require_no_archive(data: bytes, *, where: str) -> None:
+    """Raise SourceKindError for the beginning of a tar archive: its headers are UTF-8, and would pass for text."""
+    if data[_TAR_MAGIC_AT : _TAR_MAGIC_AT + len(_TAR_MAGIC)] != _TAR_MAGIC:
+        return
+    with suppress(tarfile.HeaderError):  # text that has the word there is not a header with its checksum
+        tarfile.TarInfo.frombuf(data[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+        raise SourceKindError(f"{where}: a tar archive; give it with --include, and --input-format tar")
 
 
 def blocks(file: Readable, part: Part | None = None, *, where: str, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:

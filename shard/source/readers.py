@@ -12,7 +12,7 @@ from shard.job import Dataset, Unit
 from shard.source.arrow import ArrowFile
 from shard.source.bytestream import ByteStream
 from shard.source.jsonl import JsonLines
-from shard.source.lines import BLOCK_BYTES, LONGEST_BYTES, MARK, Block, blocks, part_of
+from shard.source.lines import BLOCK_BYTES, LONGEST_BYTES, MARK, Block, blocks, part_of, require_no_archive
 from shard.source.parquet import open_parquet, read_texts, require_text_column, row_groups_of
 from shard.source.spanfile import SpanFile
 from shard.source.spans import Span, coalesce
@@ -172,7 +172,13 @@ def whole_document(read: Callable[[int], bytes], where: str) -> bytes:
         size += len(piece)
         if size > LONGEST_BYTES:
             raise SourceError(f"{where}: a document of over {LONGEST_BYTES} bytes; --document-per-line makes many")
-    return b"".join(pieces).removeprefix(MARK)
+    return plain(b"".join(pieces), where)
+
+
+def plain(document: bytes, where: str) -> bytes:
+    """A file that is one document without its byte-order mark. Raises SourceKindError when it is an archive."""
+    require_no_archive(document, where=where)
+    return document.removeprefix(MARK)
 
 
 READERS: dict[Format, Callable[[Opening], Reading]] = {

@@ -73,7 +73,9 @@ def _with_fast_engine(spec: TokenizerSpec, reference: Reference, data: bytes, ra
             engine, added = GigatokenEngine.from_tokenizer_json(bare), added_tokens(bare)
         difference = first_difference(engine, reference, added)
     except Exception as error:  # noqa: BLE001  whatever the fast engine cannot take, the reference can
-        return Tokenizer(spec, ReferenceEngine(reference), reference, f"gigatoken does not take it: {error}")
+        # Its first line: behind it come places in gigatoken's own source.
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Tokenizer(spec, ReferenceEngine(reference), reference, f"gigatoken does not take it: {first}")
     if difference is not None:
         reason = f"gigatoken differs from {reference.name} on {difference[:40]!r}"
         return Tokenizer(spec, ReferenceEngine(reference), reference, reason)

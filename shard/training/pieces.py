@@ -5,10 +5,10 @@ from shard.training.recipe import BOS, BYTES, EOS, PAD, USUAL, Recipe
 
 try:
     from sentencepiece.sentencepiece_model_pb2 import ModelProto
-except ImportError as missing:
-    _missing: str | None = missing.name
+except ImportError:  # of google.protobuf
+    _has_protobuf = False
 else:
-    _missing = None
+    _has_protobuf = True
 
 
 def require_expressible(recipe: Recipe) -> None:
@@ -21,8 +21,8 @@ def require_expressible(recipe: Recipe) -> None:
             "--model: only a normaliser that sets ▁ before a text and for its spaces, and no pre-tokenizer, can be "
             "written exactly as a .model; the reference has others. Leave out --model, or the reference"
         )
-    if _missing is not None:
-        raise TokenizerError(f"--model: {_missing} is missing: pip install 'shardfleet[sentencepiece]'")
+    if not _has_protobuf:
+        raise TokenizerError("--model: protobuf is missing: pip install 'shardfleet[sentencepiece]'")
 
 
 def as_model(vocab: dict[str, int], recipe: Recipe) -> bytes:

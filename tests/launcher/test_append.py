@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from provision.append import Added, Held, added, joined
 from provision.catalog.types import Catalog, SourceFile
 from provision.errors import InputError, NothingToAppendError
-from provision.plan import Plan, job_of
+from provision.hostjob import job_of
+from provision.plan import Plan
 from shard.compression import Compression
 from shard.host.contents import Contents, UnitThere
 from shard.job import Holdout

@@ -237,6 +237,31 @@ def test_splits_left_out_are_told(hub: Hub, carded: Path) -> None:
     assert hub.ask("carded", config="parts")["notes"] == []
 
 
+def test_a_split_of_the_users_choice(hub: Hub, carded: Path) -> None:
+    """--split takes what the card lists for it, and says so; a configuration that names no files has the splits of its
+    paths."""
+    assert hub.paths("carded", config="splits", split="test") == ["two/test-0.parquet"]
+    assert hub.ask("carded", config="splits", split="test")["notes"] == ["configuration splits, split test"]
+    assert hub.paths("carded", config="parts", split="part_2") == ["two/a.parquet"]
+    assert hub.error("carded", config="parts", split="train") == (
+        "team/carded: configuration parts has no split 'train'; it has part_1, part_2"
+    )
+    assert hub.paths("carded", config="directory", split="test") == ["two/test-0.parquet"]
+    assert hub.paths("carded", include=("two/*",), split="test") == ["two/test-0.parquet"]
+
+
+def test_splits_without_a_card(hub: Hub) -> None:
+    """Where no card names splits all files are taken, and files of other splits are told; --split goes by paths."""
+    folder = hub.repository("uncarded")
+    for path in ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"):
+        write(folder / path)
+    assert len(hub.paths("uncarded")) == 2
+    assert "1 of train, 1 of test; --split train takes those alone" in hub.ask("uncarded")["notes"][0]
+    assert hub.paths("uncarded", split="train") == ["data/train-00000-of-00001.parquet"]
+    assert hub.ask("uncarded", split="train")["notes"] == []
+    assert "no file of the split 'dev'; there are test, train" in hub.error("uncarded", split="dev")
+
+
 @pytest.mark.parametrize(
     ("include", "config", "expected"),
     [
@@ -525,19 +550,34 @@ class KeylessFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
 
 class SizelessFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
-    """A driver that knows no sizes, as for pages listed over HTTP."""
+    """A driver that knows no sizes, as for pages that HTTP servers make as they send them."""
 
     protocol = "sizeless"
 
     def find(self, path: str, **options: Any) -> dict[str, Any]:
-        return {f"{path}/x.parquet": {"name": f"{path}/x.parquet", "size": None}}
+        return {f"{path}/x.txt": {"name": f"{path}/x.txt", "size": None}}
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        return {"name": path, "size": None}
+
+
+class LinksFileSystem(SizelessFileSystem):
+    """A driver that lists a page of links, and knows sizes file by file, as for HTTP."""
+
+    protocol = "links"
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        return {"name": path, "size": 5, "ETag": '"7-a"'}
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        return b"a\nbc\n"[start:end]
 
 
 @pytest.mark.parametrize(
     ("driver", "message"),
     [
         (KeylessFileSystem, "keyless://d: cannot be listed: KeylessError: unable to locate credentials"),
-        (SizelessFileSystem, "sizeless://d: cannot be read: TypeError: "),
+        (SizelessFileSystem, "x.txt: the server does not say how large it is; download the files"),
     ],
 )
 def test_drivers_fail_in_ways_of_their_own(driver: Any, message: str) -> None:
@@ -545,6 +585,23 @@ def test_drivers_fail_in_ways_of_their_own(driver: Any, message: str) -> None:
     fsspec.register_implementation(driver.protocol, driver, clobber=True)
     with pytest.raises(CatalogError, match=message):
         list_dataset(DatasetSpec(name=f"{driver.protocol}://d"))
+
+
+def test_sizes_that_the_listing_leaves_out() -> None:
+    """Where a listing has names alone, every file is asked for its size, and for its etag as hosts will ask."""
+    fsspec.register_implementation(LinksFileSystem.protocol, LinksFileSystem, clobber=True)
+    (file,) = list_dataset(DatasetSpec(name="links://d")).files
+    assert (file.path, file.size, file.content_id) == ("x.txt", 5, "etag:7-a")
+
+
+def test_a_file_is_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of a file is told as that, with what to give instead; it is not looked for on the Hub."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "corpus.jsonl").write_text('{"text": "a"}\n')
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/corpus.jsonl", f"{tmp_path}/data/corpus.jsonl"):
+        with pytest.raises(CatalogError, match=r"a file; give its directory, and --include corpus\.jsonl"):
+            list_dataset(DatasetSpec(name=name))
 
 
 @pytest.mark.parametrize(

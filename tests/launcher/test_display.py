@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from provision.display import clock, dashboard, human, plain_line
+from provision.display import clock, dashboard, human, plain_line, short_revision
 from provision.hosts import Host
 from provision.monitor import ClusterState
 from shard.progress import HostStarted, Progress
@@ -92,6 +92,13 @@ def test_a_plain_line_has_the_figures() -> None:
 def test_numbers_for_people(number: float, expected: str) -> None:
     """Large numbers are in thousands, millions, billions, trillions."""
     assert human(number) == expected
+
+
+def test_revisions_are_shortened_each() -> None:
+    """Of several datasets every commit is cut, not the list of them."""
+    assert short_revision("0123456789abcdef") == "0123456789ab"
+    assert short_revision(f"web={'a' * 40} books={'b' * 64}") == f"web={'a' * 12} books={'b' * 12}"
+    assert short_revision("") == ""
 
 
 def test_a_clock_does_not_wrap_after_a_day() -> None:

@@ -17,11 +17,12 @@ from provision.catalog.types import SourceFile
 from provision.conclude import conclude
 from provision.errors import InputError
 from provision.gather import Gathered, gather, take_in
+from provision.hostjob import job_of
 from provision.hosts import Host
 from provision.ledger import Entry, Ledger, read_ledger, write_ledger
 from provision.monitor import ClusterState
 from provision.placement import coverage_of, ledger_of, manifest_of, place
-from provision.plan import HostPlan, Plan, Policy, job_of
+from provision.plan import HostPlan, Plan, Policy
 from provision.rundir import RunDirectory
 from provision.settle import Answers
 from provision.ssh.config import write_ssh_config

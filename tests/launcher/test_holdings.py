@@ -3,10 +3,11 @@
 import pytest
 from msgspec.structs import replace
 
+from provision.assign import assigned
 from provision.holdings import committed_of, discarding, holdings_of, without
+from provision.hostjob import job_of
 from provision.hosts import Host
 from provision.ledger import Entry, Ledger
-from provision.plan import assigned, job_of
 from provision.survey import Silence
 from shard.progress import UnitCounts
 from tests.support.plans import plan_of

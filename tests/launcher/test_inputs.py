@@ -71,6 +71,10 @@ def test_mixed_suffixes() -> None:
     assert found.paths == ["a.txt", "b.tar", "c.jsonl"]
     assert found.notes[0] == "read by suffix: 1 as jsonl, 1 as tar, 1 as text"
     assert "1 .bin" in found.notes[1]
+    assert found.notes[2] == (
+        "not read, as the name is that of documentation: LICENSE.txt, readme.txt; rename what is data"
+    )
+    assert chosen(["a.jsonl", "LICENSE.txt", "README.md"]).notes == ()
 
 
 def test_forced_format() -> None:
@@ -118,6 +122,7 @@ def test_nothing_to_read(paths: list[str], form: Input, message: str) -> None:
         ("a.json", json.dumps({"text": "x"}, indent=1).encode(), Input(), "not JSON lines"),
         ("a.jsonl", '{"text": "x"}'.encode("utf-16"), Input(), "UTF-16; convert it"),
         ("a.txt", "text".encode("utf-16"), Input(), "UTF-16; convert it"),
+        ("a.txt", tar_of([("a.txt", b"text")]), Input(), "a tar archive; give it with --include"),
         ("a.tar", tar_of([("a.json", b"{}"), ("b.jpg", b"")]), Input(), "none of its first members is named *.txt"),
         ("a.arrow", arrow_stream(["x"]).replace(b"text", b"body"), Input(), "its columns are id, body"),
     ],
@@ -229,7 +234,7 @@ def place(tmp_path: Path) -> None:
 
 
 def spec_of(*datasets: str, **fields: Any) -> DatasetSpec:
-    given: dict[str, Any] = {"revision": None, "config": None, "include": (), "text_column": "text"}
+    given: dict[str, Any] = {"revision": None, "config": None, "split": None, "include": (), "text_column": "text"}
     given |= {"input_format": None, "document_per_line": False, "drop_empty_lines": False}
     return dataset_spec(datasets=datasets, **(given | fields))
 

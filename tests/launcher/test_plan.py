@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provision.assign import assign, assigned
 from provision.errors import PlanError
+from provision.hostjob import job_of
 from provision.hosts import Host
-from provision.plan import Plan, assign, assigned, job_of, run_id_of
+from provision.plan import Plan, run_id_of
 from provision.units import units_of
 from shard.frozen import canonical_json
 from shard.job import Holdout, Job, Unit

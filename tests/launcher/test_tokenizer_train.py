@@ -82,12 +82,16 @@ def test_dataset_and_reference_on_the_hub(corpus: Path, tmp_path: Path, small_to
 
 
 def test_reference_in_a_directory(small_tokenizer: Path, small_model: Path, tmp_path: Path) -> None:
-    """A reference is a tokenizer.json or a directory with one; a .model is none, and says so."""
+    """A reference is a tokenizer.json or a directory with one; a .model and an encoding are none, and say so."""
     for name in (small_tokenizer, small_tokenizer.parent):
         assert fetch_tokenizer_json(str(name)) == small_tokenizer.read_bytes()
     for name in (small_model, small_model.parent):
         with pytest.raises(InputError, match=r"has no tokenizer\.json, which is what holds a configuration"):
             fetch_tokenizer_json(str(name))
+    with pytest.raises(
+        InputError, match="--reference gpt2: ranks alone, and no configuration; name a model of the Hub"
+    ):
+        fetch_tokenizer_json("gpt2")
 
 
 @pytest.mark.parametrize(

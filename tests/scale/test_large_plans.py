@@ -10,8 +10,9 @@ from rich.console import Console
 
 from provision.balance import Give, next_steps
 from provision.display import dashboard
+from provision.hostjob import job_of
 from provision.monitor import ClusterState
-from provision.plan import Plan, job_of
+from provision.plan import Plan
 from provision.rundir import RunDirectory
 from provision.script import render_script
 from shard.frozen import canonical_json

@@ -88,7 +88,8 @@ def test_hub_to_json(tmp_path: Path, documents: list[str]) -> None:
     """A column of a dataset on the Hub becomes lines that hold `text` and nothing else."""
     write_corpus(tmp_path / "hub" / "team" / "texts", documents[:20], files=2)
     with running_hub(tmp_path / "hub") as hub:
-        Machine(tmp_path).run("text", "--dataset", "team/texts", "--to", "my.json", HF_ENDPOINT=hub.endpoint)
+        given = ("--dataset", "team/texts", "--split", "train", "--text-column", "text", "--to", "my.json")
+        Machine(tmp_path).run("text", *given, HF_ENDPOINT=hub.endpoint)
     lines = (tmp_path / "my.json").read_text(encoding="utf-8").split("\n")
     assert [json.loads(line) for line in lines[:-1]] == [{"text": document} for document in documents[:20]]
 
@@ -113,12 +114,30 @@ def _write_pair(prefix: Path, documents: list[list[int]], dtype: str = "<u2", co
 
 
 def test_pairs_are_merged(pairs: Path, tmp_path: Path) -> None:
-    """A directory of pairs becomes one, in the order of their names, whatever width their ids had."""
-    _write_pair(pairs / "c_text", [[*b"three", 256], [*b"four", 256]], "<i4", 4)
+    """A directory of pairs becomes one, in the order of their names."""
+    _write_pair(pairs / "c_text", [[*b"three", 256], [*b"four", 256]])
     call("import", pairs, "--format", "megatron", "--tokenizer", "bytes", "--to", tmp_path / "all")
     call("export", tmp_path / "all", "--format", "megatron", "--name", "all_text", "--to", tmp_path / "merged")
     texts = [bytes(document[:-1]).decode() for document in read_pair(tmp_path / "merged" / "all_text")]
     assert texts == ["one", "zwei", "three", "four"]
+
+
+def test_pairs_of_different_types_are_refused(tmp_path: Path) -> None:
+    """Ids of two bytes and of four in one directory are an error that names both pairs; each kind by itself is taken,
+    and the two can be joined."""
+    for name, *kind in (("narrow", "<u2", 8), ("wide", "<i4", 4)):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        _write_pair(tmp_path / "in" / name / "a_text", [[*name.encode(), 256]], *kind)
+    with pytest.raises(JobError, match=r"wide/a_text\.idx: its ids are int32, those of .*narrow/a_text\.idx uint16"):
+        call("import", tmp_path / "in", "--format", "megatron", "--tokenizer", "bytes", "--to", tmp_path / "all")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    for name in ("narrow", "wide"):
+        given = ("--format", "megatron", "--tokenizer", "bytes", "--to", tmp_path / name)
+        call("import", tmp_path / "in" / name, *given)
+    call("concat", tmp_path / "narrow", tmp_path / "wide", "--to", tmp_path / "all")
+    call("export", tmp_path / "all", "--format", "megatron", "--name", "all_text", "--to", tmp_path / "merged")
+    texts = [bytes(document[:-1]).decode() for document in read_pair(tmp_path / "merged" / "all_text")]
+    assert texts == ["narrow", "wide"]
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".idx"])

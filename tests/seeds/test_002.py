@@ -77,6 +77,19 @@ def test_text_and_archives_as_gpt2_tokens(prepared: Prepared) -> None:
     assert found.tolist() == expected
 
 
+def test_archives_that_are_called_txt(prepared: Prepared) -> None:
+    """Archives with .txt behind their names, as the seed has them, are refused as text, and read when it is said that
+    they are archives."""
+    root = prepared.machine.root
+    (root / "renamed").mkdir()
+    for archive in (root / "b").iterdir():
+        (root / "renamed" / archive.with_suffix(".txt").name).write_bytes(archive.read_bytes())
+    refused = prepared.machine.run("plan", "--dataset", "renamed", "--tokenizer", "bytes", code=2)
+    assert "0.txt: a tar archive; give it with --include, and --input-format tar" in refused.stderr
+    prepared.run("renamed", "shards/renamed", "--include", "*.txt", "--input-format", "tar")
+    assert payload(root / "shards" / "renamed") == payload(root / "shards" / "b")
+
+
 def test_cat_equals_preparing_both(prepared: Prepared) -> None:
     """`cat a.bin b.bin` is what preparing a and b together gives; so is concat."""
     shards = prepared.machine.root / "shards"

@@ -32,7 +32,7 @@ def packed(machine: Machine) -> Path:
     """Blocks, each document begun with BOS and nothing behind it, 100 rows for the test."""
     options = ("--tokenizer", machine.root / "tokenizer", "--bos", "--eod", "none", "--holdout-rate", "0")
     shards = machine.launch(machine.root / "corpus", "shards", *options)
-    wishes = ("--context-length", BLOCK, "--test-size", 100, "--to", machine.root / "packed")
+    wishes = ("--block-size", BLOCK, "--test-size", 100, "--to", machine.root / "packed")
     call("export", shards, "--format", "parquet-packed", *wishes)
     return machine.root / "packed"
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from provision.assign import assigned
 from provision.catalog.types import SourceFile
 from provision.hosts import Host
-from provision.plan import Plan, Policy, assigned, make_plan
+from provision.plan import Plan, Policy, make_plan
 from shard.job import Dataset, Holdout
 from shard.options import Options
 from tests.support.jobs import BYTES_SPEC

@@ -24,7 +24,7 @@ import zstandard
 from shard.errors import JobError, ShardError, StoreError, VerificationError
 from shard.export import offsets
 from shard.export.options import ExportOptions
-from shard.export.run import FORMATS, export
+from shard.export.run import FORMATS, existing, export
 from shard.formats.megatron import read_index
 from shard.frozen import sealed_json
 from shard.job import Holdout, Job
@@ -295,6 +295,31 @@ def test_windows(name: str, read: Any, both: tuple[Path, Path], tmp_path: Path) 
     assert done.left_out == sum(len(stream) % CONTEXT for stream in streams) > 0
     facts = json.loads((tmp_path / "out" / "export.json").read_text())
     assert sum(split["left_out"] for split in facts["splits"].values()) == done.left_out
+
+
+@pytest.mark.parametrize("name", ["mds", "parquet", "parquet-packed"])
+def test_a_split_that_fills_no_sample(name: str, both: tuple[Path, Path], tmp_path: Path) -> None:
+    """Where a split is shorter than a sample the note says so, also that of an export which is there already."""
+    tokens = len(joined(written(both[1])))
+    options = ExportOptions(context_length=tokens + 1)
+    done = export(both, name, tmp_path / "out", options)
+    assert done.note is not None
+    assert f"holdout is empty (its {tokens:,} tokens fill no sample of {tokens + 1})" in done.note
+    there = existing(both, name, tmp_path / "out", options)
+    assert there is not None
+    assert there.note == done.note
+    assert export(both, name, tmp_path / "fits", ExportOptions(context_length=CONTEXT)).note is None
+
+
+@pytest.mark.parametrize("name", ["nanogpt", "olmo"])
+def test_a_split_without_documents(name: str, tmp_path: Path, documents: list[str]) -> None:
+    """An empty file is no data to map: the note says that there is one, beside what it says of the format."""
+    job = make_job(write_corpus(tmp_path / "in", documents[:10]), tmp_path, holdout=Holdout(rate=0.0))
+    write_all(job)
+    note = export([tmp_path / "train", tmp_path / "holdout"], name, tmp_path / "out", ExportOptions()).note
+    assert note is not None
+    assert "holdout is empty (no token)" in note
+    assert ("bos" in note) == (name == "olmo")
 
 
 def test_packed_parquet(both: tuple[Path, Path], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from provision.catalog.types import DatasetSpec
 from provision.prepare import list_dataset
 from provision.units import units_of
-from shard.errors import SourceChangedError, SourceError, SourceReadError
+from shard.errors import SourceChangedError, SourceError, SourceKindError, SourceReadError
 from shard.inputs import Input
 from shard.job import Holdout, Job, Unit
 from shard.source.download import Scratch
@@ -52,6 +52,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def documents() -> list[str]:
     """Real text in one line each, so that every format can hold it."""
     return [" ".join(document.split()) for document in real_documents(300)]
+
+
+@pytest.fixture
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    fs = fsspec.filesystem("memory")
+    yield fs
+    fs.store.clear()
 
 
 def folder(tmp_path: Path, **files: bytes) -> Path:
@@ -343,6 +350,22 @@ def test_a_file_of_a_group_that_changed(documents: list[str], tmp_path: Path) ->
         read(job)
 
 
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_an_archive_that_is_called_text(
+    scheme: str, documents: list[str], memory: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    """An archive under the name of a text would be taken for one, headers and all: its unit fails and names it. A text
+    with the word there is a text."""
+    FORMATS["files"][0](tmp_path, documents[:20])
+    (tmp_path / "d" / "000003.txt").write_bytes(b"x" * 257 + b"ustar" + b"x" * 500)
+    (tmp_path / "d" / "000007.txt").write_bytes(tar_of(named(documents[20:23])))
+    memory.put(str(tmp_path / "d"), f"{tmp_path}/d", recursive=True)
+    with pytest.raises(SourceKindError, match=r"d/000007\.txt: a tar archive"):
+        read(planned_job(f"{scheme}{tmp_path}/d", tmp_path / "out"))
+    (tmp_path / "d" / "000007.txt").unlink()
+    assert len(read(planned_job(tmp_path / "d", tmp_path / "out"))[0]) == 19
+
+
 # Compressed files and archives
 
 
@@ -527,13 +550,6 @@ def test_folder_that_datasets_saved(documents: list[str], tmp_path: Path) -> Non
 
 
 # Over a network
-
-
-@pytest.fixture
-def memory() -> Iterator[fsspec.AbstractFileSystem]:
-    fs = fsspec.filesystem("memory")
-    yield fs
-    fs.store.clear()
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

@@ -161,6 +161,7 @@ def test_without_a_fast_engine_the_reference_does_the_work(tmp_path: Path, docum
     model.save(str(path))
     tokenizer = load_tokenizer(json_spec(path), tmp_path)
     assert tokenizer.slow_because
+    assert "\n" not in tokenizer.slow_because
     expected = [[vocabulary.get(word, 0) for word in document.split()] for document in documents[:40]]
     assert expected == ids_of(tokenizer.engine.encode(text_batch_of(documents[:40])))
 
@@ -212,11 +213,12 @@ def test_an_added_token_that_the_engine_takes_otherwise(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"model_type": "unigram"}, {"byte_fallback": False}])
 def test_models_that_gigatoken_does_not_take(options: dict[str, Any], tmp_path: Path, documents: list[str]) -> None:
-    """A unigram model, or one without byte fallback, is done by sentencepiece itself, and says why."""
+    """A unigram model, or one without byte fallback, is done by sentencepiece itself, and says why in a line."""
     path = tmp_path / "tokenizer.model"
     train_small_model(path, **options)
     tokenizer = load_tokenizer(model_spec(path), tmp_path)
-    assert "gigatoken does not take it" in (tokenizer.slow_because or "")
+    assert "gigatoken does not take it: " in (tokenizer.slow_because or "")
+    assert "\n" not in (tokenizer.slow_because or ""), "no places in gigatoken's source"
     processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
     expected = [processor.encode(document) for document in documents[:40]]
     assert expected == ids_of(tokenizer.engine.encode(text_batch_of(documents[:40])))

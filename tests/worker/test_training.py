@@ -4,6 +4,8 @@ import dataclasses
 import json
 import re
 import signal
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -95,22 +97,6 @@ def test_a_run_takes_it_fast(made: tuple[Kind, Path], documents: list[str]) -> N
     texts = [*documents[:60], EMOJI, *TRICKY]
     expected = [tokenizer.reference.encode(text.encode()) for text in texts]
     assert expected == ids_of(tokenizer.engine.encode(text_batch_of(texts)))
-
-
-def test_transformers_reads_it(made: tuple[Kind, Path], documents: list[str]) -> None:
-    """AutoTokenizer gives the ids that tokenizers gives, and knows the special tokens."""
-    transformers = pytest.importorskip("transformers", reason="pip install transformers")
-    automatic = transformers.AutoTokenizer.from_pretrained(str(made[1]))
-    tokenizer = tokenizers.Tokenizer.from_file(str(made[1] / "tokenizer.json"))
-    assert [automatic(text)["input_ids"] for text in documents[:20]] == [
-        tokenizer.encode(text).ids for text in documents[:20]
-    ]
-    assert (automatic.unk_token_id, automatic.bos_token_id, automatic.eos_token_id, automatic.pad_token_id) == (
-        0,
-        1,
-        2,
-        3,
-    )
 
 
 def test_the_model_gives_the_same_ids(made: tuple[Kind, Path], documents: list[str]) -> None:
@@ -440,6 +426,21 @@ def test_models_that_cannot_be_written(kind: Kind, configuration: Configuration,
     recipe = Recipe(kind, configuration, SIZE)
     with pytest.raises(TokenizerError, match=r"--model: .*[Ll]eave"):
         train_tokenizer(order(corpus / "gone", tmp_path / "out", recipe=recipe, with_model=True), {}, str)
+
+
+def test_a_model_takes_protobuf() -> None:
+    """Without the extra, --model is refused with what to install."""
+    code = f"""
+import sys
+sys.modules["google.protobuf"] = None
+from shard.training.pieces import require_expressible
+from shard.training.recipe import USUAL, Recipe
+require_expressible(Recipe("sentencepiece", USUAL["sentencepiece"], {SIZE}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True
+    )
+    assert "TokenizerError: --model: protobuf is missing: pip install 'shardfleet[sentencepiece]'" in done.stderr
 
 
 # The check itself
