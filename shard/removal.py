@@ -32,4 +32,4 @@ class Removal(Record, frozen=True, kw_only=True):
 
 def lists_file(sha256: str) -> str:
     """The same, of the hash."""
-    return f"removed-{sha256[:16]}.npz"
+    return f"removed-{sha256[:16]}.zip"
