@@ -61,6 +61,7 @@ SHARED = {
     "shard.dedup.parts": {"Duplicates"},
     "shard.dedup.questions": {"KeysQuestion", "SignaturesQuestion", "keys_size"},
     "shard.dedup.sources": {"source_of"},
+    "shard.dedup.text": {"token_bytes_of"},
     "shard.identity": {"Identity", "unlike", "without_some"},
     "shard.removal": "*",
     "shard.dedup.header": {"HEADER_BYTES", "signatures_size"},

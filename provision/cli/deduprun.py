@@ -15,7 +15,7 @@ from provision.cli.dedupsaid import curve, estimate, require_few
 from provision.cli.runs import say, start
 from provision.dedup.remove import prepare_removal, removal_plan
 from provision.dedup.search import Leavings, leavings_of, search, unsigned, work_directory
-from provision.dedup.sign import write_signing_run
+from provision.dedup.sign import require_text, write_signing_run
 from provision.errors import NotProvenStoppedError, ProvisionError
 from provision.plan import Plan
 from provision.push import SECRETS, require_nobody_at_work
@@ -76,6 +76,7 @@ def _search(
                 return leavings, search(leavings, settings, work, memory, bar.update)
     if signed:
         raise ProvisionError(f"{lacking} units have no signatures still; see 'shardfleet status {run.path}'")
+    require_text(leavings)
     say(f"{lacking:,} of {len(leavings.kept):,} units have no signatures by this scheme; the ranks make them now")
     write_signing_run(leavings, settings.scheme)
     if code := _run_script(run, style):

@@ -9,7 +9,9 @@ from provision.plan import Plan
 from provision.push import hand_over_token, require_nobody_at_work
 from provision.script import render_script
 from shard.dedup.settings import Scheme
+from shard.dedup.text import token_bytes_of
 from shard.disk import write_atomic
+from shard.tokenizer.load import load_reference
 
 
 def signing_plan(leavings: Leavings, scheme: Scheme) -> Plan:
@@ -23,6 +25,13 @@ def signing_plan(leavings: Leavings, scheme: Scheme) -> Plan:
             replace(host, units=tuple(homes.get(host.name, ())), absent=False, discard=()) for host in plan.hosts
         ),
     )
+
+
+def require_text(leavings: Leavings) -> None:
+    """Raise TokenizerError where ranks could not have the text back that signatures are made of."""
+    spec = leavings.plan.tokenizer
+    frame = (int(spec.bos_id is not None), int(spec.eod_id is not None))
+    token_bytes_of(load_reference(spec, leavings.run.tokenizer), spec.vocab_size, frame)
 
 
 def write_signing_run(leavings: Leavings, scheme: Scheme) -> None:

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,20 +56,28 @@ def write_lists(duplicates: Duplicates, sizes: Sizes, directory: Path) -> None:
 
 
 def pack_lists(lists: Mapping[str, NDArray[np.int64]], path: Path) -> None:
-    """Write the lists of some shards as one file, for who is to leave those documents out."""
-    arrays = {name: positions.astype("<u4") for name, positions in lists.items()}
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    """Write the lists of some shards as one file, for who is to leave those documents out. Raises DiskFullError."""
+    packed = BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for name, positions in lists.items():
+            # Of one time: the same lists are the same bytes.
+            archive.writestr(ZipInfo(name), positions.astype("<u4").tobytes())
+    write_atomic(path, packed.getvalue())
 
 
 def unpack_lists(path: Path, name: str) -> NDArray[np.int64]:
     """[duplicates] the list of one shard. Raises JobError where it is not there."""
     try:
-        with np.load(path, allow_pickle=False) as lists:
-            found: NDArray[np.int64] = lists[name].astype(np.int64)
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        data = _opened(path).read(name)
+    except (OSError, KeyError, BadZipFile) as error:
         raise JobError(f"{path}: no removal list of {name} ({error}); start dedup again to send it anew") from error
-    return found
+    return np.frombuffer(data, dtype="<u4").astype(np.int64)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path) -> ZipFile:
+    # Once, not for every shard: the table of contents of 10,000 units takes a tenth of a second to read.
+    return ZipFile(path)
 
 
 def _firsts(sizes: Sizes) -> NDArray[np.int64]:

@@ -142,6 +142,10 @@ class KeyStore:
                     else f"too little memory to sort keys in {self._directory} ({said}); end what else takes some"
                 ) from error
             raise
+        except RuntimeError as error:
+            if "interrupted" in str(error):  # what DuckDB makes of Ctrl+C
+                raise KeyboardInterrupt from error
+            raise
 
     def _remove(self) -> None:
         for path in self._path.parent.glob(f"{self._path.name}*"):

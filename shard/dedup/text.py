@@ -59,18 +59,17 @@ def token_bytes_of(reference: Reference, vocab_size: int, frame: tuple[int, int]
 
     Raises TokenizerError for one that changes more of a text than normalisation does: what it was is lost then.
     """
+    lost = f"{reference.name}: the text of these shards cannot be had back:"
+    instead = "Only a launch with --signatures, into other directories, makes them: of the text, before it is tokenized"
     try:
         found = reference.token_bytes()
     except TokenizerError as error:
-        raise TokenizerError(f"{reference.name}: the text of these shards cannot be had back: {error}") from error
+        raise TokenizerError(f"{lost} {error}. {instead}") from error
     size = max(vocab_size, max(found) + 1)
     for text in TRICKY:
         back = b"".join(found[token] for token in reference.encode(text.encode()))
         if _normal(back) != _normal(text.encode()):
-            raise TokenizerError(
-                f"{reference.name}: the text of these shards cannot be had back: {text[:40]!r} comes back as "
-                f"{back[:60]!r}. Deduplicate before tokenizing, with another tokenizer"
-            )
+            raise TokenizerError(f"{lost} {text[:40]!r} comes back as {back[:60]!r}. {instead}")
     lengths = np.zeros(size, dtype=np.int64)
     for token, data in found.items():
         lengths[token] = len(data)

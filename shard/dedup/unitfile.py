@@ -60,8 +60,9 @@ class UnitFile:
         return self.shard.record.documents
 
     def is_there(self, tokenizer_sha256: str) -> bool:
-        """Whether it has been committed for this scheme and this very payload, and is whole."""
-        if self._beside:
+        """Whether it has been committed for this scheme and this very payload, and is whole. Of no documents there is
+        nothing to have."""
+        if not self.documents or self._beside:
             return True
         try:
             found = read_sealed(self._record_path, SignatureRecord)
@@ -92,6 +93,8 @@ class UnitFile:
 
     def _checked(self) -> Rows:
         scheme, documents = self.settings.scheme, self.documents
+        if not documents:
+            return mapped_rows(self._data_path, scheme, 0)
         if self._beside:
             return checked_rows(self._sidecar, scheme, documents, self.shard.record.sidecars[SIGNATURES])
         digest = read_sealed(self._record_path, SignatureRecord).sha256

@@ -14,20 +14,21 @@ from shard.dedup.settings import Scheme, Scope, Settings
 from shard.dedup.signatures import mapped_rows, rows_of
 from shard.dedup.signing import sign_shard
 from shard.dedup.text import token_bytes_of
-from shard.errors import VerificationError
+from shard.errors import TokenizerError, VerificationError
 from shard.job import Holdout, Job
 from shard.records import ShardRecord
 from shard.sidecars import complete_unit
 from shard.store import directories_of
 from shard.stored import StoredShard, open_stored
+from shard.tokenizer.load import load_reference
 from shard.tokenizer.raw_bytes import ByteReference
 from shard.verify.stores import verify
 from tests.support.batches import text_batch_of
 from tests.support.copies import planted
-from tests.support.jobs import compressed_job, make_job, write_corpus, write_job
+from tests.support.jobs import compressed_job, make_job, model_spec, write_corpus, write_job
 from tests.support.plans import tree_of
 from tests.support.supervisors import supervising
-from tests.support.text import real_documents
+from tests.support.text import real_documents, train_small_model
 from tests.support.worker import write_all
 
 SCHEME = Scheme()
@@ -138,6 +139,20 @@ def test_cut_short_they_are_made_again(signed: Path, tmp_path: Path) -> None:
     found = deduplicate(pair, ByteReference(), Settings(), tmp_path / "work")
     assert len(found.duplicates.removed) >= 20
     assert sorted(tree_of(tmp_path / "work" / "signatures")) == ["000001.train.json", "000001.train.sig"]
+
+
+def test_tokenizers_that_change_the_text(corpus: Path, tmp_path: Path) -> None:
+    """Signatures made while the text streams by are all that is needed, also of shards without a document; without them
+    a text that cannot be had back is refused, and what to do is said."""
+    train_small_model(tmp_path / "nfkc.model", vocab_size=600, normalization_rule_name="nmt_nfkc")
+    job = make_job(corpus, tmp_path, tokenizer=model_spec(tmp_path / "nfkc.model"), holdout=Holdout(rate=0.01))
+    write_all(signing(job), tmp_path)
+    pair = open_pair([tmp_path / "train", tmp_path / "holdout"])
+    assert {shard.record.documents > 0 for shard in pair["holdout"].shards} == {True, False}
+    reference = load_reference(job.tokenizer, tmp_path)
+    assert len(deduplicate(pair, reference, Settings(), tmp_path / "work").duplicates.removed) >= 20
+    with pytest.raises(TokenizerError, match=r"cannot be had back: .* launch with --signatures"):
+        deduplicate(pair, reference, Settings(scheme=Scheme(seed=7)), tmp_path / "work")
 
 
 def test_nothing_else_changes(signed: Path, corpus: Path, tmp_path: Path) -> None:
