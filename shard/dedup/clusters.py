@@ -28,9 +28,9 @@ def alike(
 
 
 class Clusters:
-    """What hangs together, of pairs that come some at a time and are not kept: 16 bytes for each document, no pair.
+    """What hangs together, of pairs that come some at a time and are not kept.
 
-    It does not matter in which order the pairs come.
+    It does not matter in which order they come. Takes 16 bytes for each document, 40 while it is made and read.
     """
 
     def __init__(self, documents: NDArray[np.int64]) -> None:
