@@ -74,6 +74,9 @@ def train(texts: Iterable[list[str]], recipe: Recipe, alphabet: Alphabet | None)
             "or another --vocab-size"
         )
     merges = [(left, right) for left, right in model["merges"]]
+    made = {left + right for left, right in merges}
+    if clash := next((token for token in recipe.specials if token in made), None):
+        raise TokenizerError(f"--special {clash!r}: the text makes this token, too; give it a name, such as <|name|>")
     return Model(vocab, merges if alphabet is None else _merges_of_pieces(vocab, recipe))
 
 

@@ -45,6 +45,8 @@ class Recipe:
         for token in self.more_specials:
             if not token.strip() or token in BYTES or self.specials.count(token) > 1:
                 raise TokenizerError(f"--special {token!r}: empty, a byte's token, or there already")
+            if len(token) == 1:
+                raise TokenizerError(f"--special {token!r}: a character of texts; give it a name, such as <|{token}|>")
         if self.vocab_size <= (least := len(self.specials) + 256):
             raise TokenizerError(f"--vocab-size {self.vocab_size}: special tokens and bytes alone are {least}")
 

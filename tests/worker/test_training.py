@@ -407,17 +407,31 @@ def test_ids_of_a_post_processor() -> None:
     ("kind", "size", "specials", "message"),
     [
         ("bpe", 260, (), "--vocab-size 260: special tokens and bytes alone are 260"),
-        ("sentencepiece", 261, ("x",), "--vocab-size 261: .* alone are 261"),
+        ("sentencepiece", 261, ("xx",), "--vocab-size 261: .* alone are 261"),
         ("bpe", 1000, ("<s>",), "--special '<s>'"),
         ("bpe", 1000, ("x", "x"), "--special 'x'"),
         ("sentencepiece", 1000, ("<0x0A>",), "--special '<0x0A>'"),
         ("bpe", 1000, (" ",), "--special ' '"),
+        ("bpe", 1000, ("Ġ",), "--special 'Ġ': a character of texts"),
+        ("sentencepiece", 1000, ("😀",), "--special '😀': a character of texts"),
     ],
 )
 def test_recipes_that_are_none(kind: Kind, size: int, specials: tuple[str, ...], message: str) -> None:
     """Sizes that bytes alone exceed, and special tokens that are there already, are refused."""
     with pytest.raises(TokenizerError, match=message):
         Recipe(kind, USUAL[kind], size, specials)
+
+
+@pytest.mark.parametrize(("kind", "special"), [("bpe", "Ġthe"), ("sentencepiece", "▁the")])
+def test_a_special_token_that_text_might_make(kind: Kind, special: str, documents: list[str]) -> None:
+    """A special token that is spelled as the pieces of a text would be what the text gives: refused."""
+    texts = [documents[:40]]
+    recipe = Recipe(kind, USUAL[kind], SIZE, (special,))
+    alphabet = None
+    if kind == "sentencepiece":
+        alphabet = alphabet_of(texts, tokenizers.normalizers.Replace(" ", "▁").normalize_str)
+    with pytest.raises(TokenizerError, match=f"--special '{special}': the text makes this token, too"):
+        train(texts, recipe, alphabet)
 
 
 @pytest.mark.parametrize(("kind", "configuration"), [("bpe", USUAL["bpe"]), ("sentencepiece", T5_LIKE)])
