@@ -12,6 +12,7 @@ from shard.errors import JobError
 
 _SEAL = re.compile(rb',"seal":"([0-9a-f]{64})"}')
 _SEAL_BYTES = len(',"seal":""}') + 64
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -81,6 +82,12 @@ def stays_below(path: str) -> bool:
 def is_text(value: str) -> bool:
     """Whether JSON can hold it. It cannot hold lone surrogates, which bytes that are not UTF-8 become in Python."""
     return not _SURROGATE.search(value)
+
+
+def require_directory(field: str, path: str) -> None:
+    """Raise JobError unless a path is a whole one, or below a home, and can stand in a line."""
+    require(path.startswith(("/", "~/")), f"{field} {path!r} is not a whole path")
+    require(not _CONTROL.search(path), f"{field} {path!r} holds a control character")
 
 
 def require(condition: bool, message: str) -> None:

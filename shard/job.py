@@ -15,7 +15,7 @@ import msgspec
 from shard.compression import Compression
 from shard.dataset import Dataset as Dataset
 from shard.dataset import require_dataset
-from shard.frozen import Record, canonical_json, require, stays_below
+from shard.frozen import Record, canonical_json, require, require_directory, stays_below
 from shard.identity import Identity as Identity
 from shard.identity import broken_link
 from shard.inputs import BY_SUFFIX
@@ -33,7 +33,6 @@ _RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _BARE_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MOST_UNITS = 10**9
 _MOST_BYTES = 1 << 60
 
@@ -191,8 +190,8 @@ class Job(Record, frozen=True, kw_only=True):
             0 <= self.first_rank <= self.world_size - self.ranks <= _MOST_UNITS,
             f"host {self.host}: {self.ranks} ranks from {self.first_rank} on are not among {self.world_size}",
         )
-        _require_directory("output_dir", self.output_dir)
-        _require_directory("holdout_dir", self.holdout_dir)
+        require_directory("output_dir", self.output_dir)
+        require_directory("holdout_dir", self.holdout_dir)
         require_dataset(self.dataset)
         ordinals = {unit.ordinal for unit in self.units}
         require(len(ordinals) == len(self.units), f"host {self.host}: a unit stands twice")
@@ -269,8 +268,3 @@ def identity_of(
         first_unit=0 if base is None else base.units,
         base=None if base is None else base.fingerprint,
     )
-
-
-def _require_directory(field: str, path: str) -> None:
-    require(path.startswith(("/", "~/")), f"{field} {path!r} is not a whole path")
-    require(not _CONTROL.search(path), f"{field} {path!r} holds a control character")

@@ -2,7 +2,7 @@
 
 import re
 
-from shard.frozen import Record, require
+from shard.frozen import Record, require, require_directory
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -19,6 +19,8 @@ class Removal(Record, frozen=True, kw_only=True):
     """Of what is removed from the whole dataset."""
 
     def __post_init__(self) -> None:
+        require_directory("removal output_dir", self.output_dir)
+        require_directory("removal holdout_dir", self.holdout_dir)
         for digest in (self.fingerprint, self.lists_sha256):
             require(bool(_SHA256.fullmatch(digest)), f"removal: {digest!r} is no sha256")
 
@@ -30,4 +32,4 @@ class Removal(Record, frozen=True, kw_only=True):
 
 def lists_file(sha256: str) -> str:
     """The same, of the hash."""
-    return f"removed-{sha256[:16]}.npz"
+    return f"removed-{sha256[:16]}.zip"

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,25 +57,27 @@ def write_lists(duplicates: Duplicates, sizes: Sizes, directory: Path) -> None:
 
 def pack_lists(lists: Mapping[str, NDArray[np.int64]], path: Path) -> None:
     """Write the lists of some shards as one file, for who is to leave those documents out. Raises DiskFullError."""
-    arrays = {name: positions.astype("<u4") for name, positions in lists.items()}
     packed = BytesIO()
-    np.savez(packed, allow_pickle=False, **arrays)
+    with ZipFile(packed, "w") as archive:
+        for name, positions in lists.items():
+            # Of one time: the same lists are the same bytes.
+            archive.writestr(ZipInfo(name), positions.astype("<u4").tobytes())
     write_atomic(path, packed.getvalue())
 
 
 def unpack_lists(path: Path, name: str) -> NDArray[np.int64]:
     """[duplicates] the list of one shard. Raises JobError where it is not there."""
     try:
-        found: NDArray[np.int64] = _opened(path)[name].astype(np.int64)
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        data = _opened(path).read(name)
+    except (OSError, KeyError, BadZipFile) as error:
         raise JobError(f"{path}: no removal list of {name} ({error}); start dedup again to send it anew") from error
-    return found
+    return np.frombuffer(data, dtype="<u4").astype(np.int64)
 
 
 @lru_cache(maxsize=1)
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> ZipFile:
     # Once, not for every shard: the table of contents of 10,000 units takes a tenth of a second to read.
-    return np.load(path, allow_pickle=False)
+    return ZipFile(path)
 
 
 def _firsts(sizes: Sizes) -> NDArray[np.int64]:

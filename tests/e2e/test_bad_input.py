@@ -104,7 +104,7 @@ def test_unknown_tokenizer(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize(
     ("column", "message"),
-    [("body", "no column 'body'; its columns are id, text"), ("id", "column 'id' holds int64, not strings")],
+    [("body", "no column 'body'; its columns are id, text"), ("id", "column 'id' holds int64, neither strings")],
     ids=["missing", "numbers"],
 )
 def test_text_column_that_is_none(fleet: Fleet, column: str, message: str) -> None:

@@ -386,7 +386,7 @@ def test_text_column(hub: Hub) -> None:
     """A text column that is missing, or holds no strings, is refused with the columns there are."""
     write(hub.repository("columns") / "a.parquet", column="content")
     assert "no column 'text'; its columns are content, number. Name one with --text-column" in hub.error("columns")
-    assert "column 'number' holds int64, not strings" in hub.error("columns", text_column="number")
+    assert "column 'number' holds int64, neither strings" in hub.error("columns", text_column="number")
     assert hub.paths("columns", text_column="content") == ["a.parquet"]
 
 
@@ -653,7 +653,7 @@ def test_include_in_a_directory(tmp_path: Path) -> None:
         (("a.csv", "b.csv"), {}, "no file to be read; there are 2 .csv"),
         (("x.parquet",), {"include": ("*.json",)}, "no file matches --include *.json"),
         (("x.parquet",), {"text_column": "body"}, "no column 'body'"),
-        (("x.parquet",), {"text_column": "number"}, "not strings"),
+        (("x.parquet",), {"text_column": "number"}, "neither strings"),
         (("x.parquet",), {"revision": "main"}, "--revision and --config are for datasets on the Hub"),
         (("x.parquet",), {"config": "default"}, "--revision and --config are for datasets on the Hub"),
     ],

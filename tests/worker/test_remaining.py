@@ -217,3 +217,5 @@ def test_no_hash_no_removal() -> None:
     """A job names its lists by a whole sha256: the name of a file is made of it."""
     with pytest.raises(JobError, match=r"removal: '\.\./x' is no sha256"):
         Removal(output_dir="/a", holdout_dir="/b", fingerprint="0" * 64, lists_sha256="../x")
+    with pytest.raises(JobError, match="removal holdout_dir 'b' is not a whole path"):
+        Removal(output_dir="~/a", holdout_dir="b", fingerprint="0" * 64, lists_sha256="0" * 64)
