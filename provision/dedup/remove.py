@@ -35,10 +35,10 @@ def require_others(plan: Plan, output_dir: str, holdout_dir: str) -> None:
 
 
 def removal_plan(leavings: Leavings, found: Found, settings: Settings, output_dir: str, holdout_dir: str) -> Plan:
-    """Every host that took part copies its own units, and none moves: it would have to be sent."""
+    """Every host that has units copies them, and none moves: it would have to be sent."""
     plan, homes = leavings.plan, leavings.homes
-    # Who has units has been asked, and so took part.
-    hosts, ranks = plan.present, [host.ranks for host in plan.present]
+    hosts = [host for host in plan.hosts if host.name in homes]
+    ranks = [host.ranks for host in hosts]
     identity = without_some(plan.identity, settings, found.sha256)
     return replace(
         plan,
@@ -55,7 +55,7 @@ def removal_plan(leavings: Leavings, found: Found, settings: Settings, output_di
                 first_rank=sum(ranks[:place]),
                 output_dir=output_dir,
                 holdout_dir=holdout_dir,
-                units=tuple(homes.get(host.name, ())),
+                units=tuple(homes[host.name]),
                 discard=(),
             )
             for place, host in enumerate(hosts)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from provision.dedup.remove import removal_plan, require_others
 from provision.dedup.search import Leavings
@@ -32,10 +31,9 @@ POLICY = Policy(
 
 @pytest.fixture
 def leavings(tmp_path: Path) -> Leavings:
-    """Of a run that beta was absent from: units have moved, and it has none."""
+    """Of a run that replaced what was there, and in which all units have moved away from beta."""
     hosts = [Host(name="alpha", ranks=2), Host(name="beta", ranks=3), Host(name="gamma", ranks=1)]
-    plan = plan_of(hosts, policy=POLICY)
-    plan = replace(plan, hosts=tuple(replace(host, absent=host.name == "beta") for host in plan.hosts))
+    plan = plan_of(hosts, policy=POLICY, overwrite=True)
     homes = {0: "gamma", 1: "alpha", 2: "gamma", 3: "alpha", 4: "alpha", 5: "gamma"}
     kept = {unit: Kept(name, UnitCounts(unit, 0, 10, 10, 10, 0, 100, 0, 0), None) for unit, name in homes.items()}
     return Leavings(RunDirectory(tmp_path), plan, kept)
@@ -46,7 +44,7 @@ def removal(leavings: Leavings) -> Plan:
 
 
 def test_units_stay_where_they_are(leavings: Leavings) -> None:
-    """Each host writes what it holds, ranks are numbered through those that take part, and nobody waits for others."""
+    """Each host writes what it holds, one with nothing takes no part, nobody waits for others, and nothing is replaced."""
     plan = removal(leavings)
     assert [(host.name, host.first_rank, host.units) for host in plan.hosts] == [
         ("alpha", 0, (1, 3, 4)),
@@ -54,20 +52,25 @@ def test_units_stay_where_they_are(leavings: Leavings) -> None:
     ]
     jobs = [job_of(plan, host) for host in plan.hosts]
     assert {job.world_size for job in jobs} == {3} and not any(job.options.await_more for job in jobs)
-    assert plan.hub_datasets == () and plan.policy.export is None and plan.policy.gather_holdout is None
+    assert (
+        plan.hub_datasets == ()
+        and not plan.overwrite
+        and plan.policy.export is None
+        and plan.policy.gather_holdout is None
+    )
     assert plan.fingerprint != leavings.plan.fingerprint and plan.run_id != leavings.plan.run_id
 
 
 def test_signing_does_nothing_else(leavings: Leavings) -> None:
-    """Ranks sign what lies on their hosts; an export or a holdout that the run asked for is not made once more, and who
-    was absent is not waited for."""
+    """Ranks sign what lies on their hosts; an export or a holdout that the run asked for is not made once more, and
+    nothing that lies elsewhere by now is replaced, as the run did."""
     plan = signing_plan(leavings, Scheme())
     assert [(host.name, host.absent, host.units) for host in plan.hosts] == [
         ("alpha", False, (1, 3, 4)),
         ("beta", True, ()),
         ("gamma", False, (0, 2, 5)),
     ]
-    assert plan.policy == Policy(on_host_failure="abort", rebalance=False)
+    assert plan.policy == Policy(on_host_failure="abort", rebalance=False) and not plan.overwrite
     assert (plan.fingerprint, plan.run_id) == (leavings.plan.fingerprint, leavings.plan.run_id)
     assert all(job_of(plan, host).options.signatures == Scheme() for host in plan.present)
 
