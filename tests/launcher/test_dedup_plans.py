@@ -44,7 +44,7 @@ def removal(leavings: Leavings) -> Plan:
 
 
 def test_units_stay_where_they_are(leavings: Leavings) -> None:
-    """Each host writes what it holds, one with nothing takes no part, nobody waits for others, and nothing is replaced."""
+    """Each host writes what it holds, one with nothing takes no part, nobody waits, and nothing is replaced."""
     plan = removal(leavings)
     assert [(host.name, host.first_rank, host.units) for host in plan.hosts] == [
         ("alpha", 0, (1, 3, 4)),
