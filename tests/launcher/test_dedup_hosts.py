@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace as with_fields
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from provision.dedup.answers import Hosts
 from provision.dedup.search import Leavings, leavings_of, search, unsigned
 from provision.errors import InputError, RemoteError
 from provision.plan import Plan
-from shard.dedup.gathered import Some
+from shard.dedup.gathered import Some, UnitKeys
 from shard.dedup.settings import Scheme, Settings
 from shard.options import Options
 from tests.support.copies import planted
@@ -54,6 +55,31 @@ def test_a_whole_run_is_searched(cluster: Cluster, tmp_path: Path) -> None:
     again = search(leavings(cluster), SETTINGS, tmp_path / "work", None, lambda _: None)
     assert again.sha256 == first.sha256 and tree_of(tmp_path / "work" / "removed") == lists
     assert [path.name for path, before in times.items() if path.stat().st_mtime_ns != before] == ["000002.keys"]
+
+
+def test_answers_come_in_parts(cluster: Cluster, tmp_path: Path) -> None:
+    """However little a host may answer at a time, keys and signatures are the same."""
+    whole = leavings(cluster)
+    units = {
+        unit: UnitKeys(unit, {"train": kept.counts.documents, "holdout": kept.counts.holdout_documents}, "", tmp_path)
+        for unit, kept in whole.kept.items()
+    }
+    wanted = {unit: Some(unit, "train", np.arange(keys.documents["train"])) for unit, keys in units.items()}
+    homes = {unit: kept.host for unit, kept in whole.kept.items()}
+    found: list[tuple[dict[str, bytes], dict[int, bytes]]] = []
+    for most in (1 << 20, 6000, 1):
+        hosts = Hosts(cluster.run, cluster.plan, answer_bytes=most)
+        directory = tmp_path / str(most)
+        directory.mkdir()
+        placed = {unit: with_fields(keys, path=directory / f"{unit}.keys") for unit, keys in units.items()}
+        hosts.bring_keys(
+            {name: [placed[unit] for unit in own] for name, own in whole.homes.items()}, SETTINGS, lambda _: None
+        )
+        signatures: dict[int, bytes] = {}
+        hosts.fetch_signatures(homes, SETTINGS.scheme, wanted, signatures.__setitem__)
+        assert all(keys.is_here(SETTINGS) for keys in placed.values()) and len(signatures) == UNITS
+        found.append((tree_of(directory), signatures))
+    assert found[0] == found[1] == found[2]
 
 
 def test_lists_do_not_depend_on_who_has_what(cluster: Cluster, tmp_path: Path) -> None:
