@@ -115,7 +115,7 @@ def _run(documents: int, memory: int | None, work: Path) -> list[Stage]:
 
 def _clustered(store: KeyStore, equal: NDArray[np.int64], near: NDArray[np.int64]) -> NDArray[np.int64]:
     """The documents that would go if all that were compared were alike."""
-    clusters = Clusters(np.union1d(equal, near))
+    clusters = Clusters(np.concatenate((equal.ravel(), near)))
     clusters.link(equal)
     for pairs in store.candidates():
         clusters.link(pairs)
@@ -170,9 +170,8 @@ def _fraction(numbers: NDArray[np.int64], salt: int) -> NDArray[np.floating]:
 
 def _hash(numbers: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
     """The finaliser of splitmix64."""
-    mixed = (numbers.astype(np.uint64) + np.uint64(salt) * np.uint64(0xD1342543DE82EF95)) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
+    begin = np.uint64(salt * 0xD1342543DE82EF95 % 2**64)
+    mixed = (numbers.astype(np.uint64) + begin) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))

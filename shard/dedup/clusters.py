@@ -28,16 +28,18 @@ def alike(
 
 
 class Clusters:
-    """What hangs together, of pairs that come some at a time and are not kept: 16 bytes for each document, no pair.
+    """What hangs together, of pairs that come some at a time and are not kept.
 
-    It does not matter in which order the pairs come.
+    It does not matter in which order they come. Takes 16 bytes for each document, 40 while it is made and read.
     """
 
     def __init__(self, documents: NDArray[np.int64]) -> None:
-        """Documents, ascending, that are in any pair: each a cluster by itself."""
-        self.documents = documents
+        """Documents that are in any pair, in any order and as often as they like: each a cluster by itself."""
+        inorder = np.sort(documents)
+        # np.unique looks numbers up in a table, which takes minutes for 30 million of them.
+        self.documents = inorder[np.diff(inorder, prepend=-1) > 0]
         # [documents] the place of a lower one of the same cluster, or its own place for the lowest
-        self._lower = np.arange(len(documents))
+        self._lower = np.arange(len(self.documents))
 
     def link(self, pairs: Pairs) -> None:
         """Make one of the clusters of each pair.

@@ -40,7 +40,7 @@ def find_duplicates(
         if bands:
             _add_banded(parts, settings, store, equal[:, 1])
         near = store.candidate_documents()
-        clusters = Clusters(np.union1d(equal, near))
+        clusters = Clusters(np.concatenate((equal.ravel(), near)))
         clusters.link(equal)
         compared = _link_alike(parts, settings, store, near, clusters, work, fetch)
     smallest = clusters.smallest()

@@ -135,7 +135,7 @@ class KeyStore:
                     f"{self._directory}: no space for keys ({said}); free some there and start again: signatures "
                     "are kept"
                 ) from error
-            if said.startswith("Out of Memory Error"):
+            if "memory_limit" in str(error):  # the remedy that DuckDB names, whatever failed
                 raise JobError(
                     f"--memory {self._memory}: too little to sort keys in {self._directory} ({said}); give more"
                     if self._memory

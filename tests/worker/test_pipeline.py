@@ -34,6 +34,7 @@ from shard.job import Holdout, Job
 from shard.pipeline import Workplace, write_unit
 from shard.store import committed, directories_of, open_store
 from shard.tokenizer.panics import panics_named
+from tests.support import disks
 from tests.support.jobs import QUICK, json_spec, make_job, model_spec, rank_spec, write_corpus
 from tests.support.worker import commit, workplace, write_all
 
@@ -437,19 +438,8 @@ def test_killed_at_any_moment(at: int, corpus_dir: Path, tmp_path: Path) -> None
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mount)], capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
-    try:
+    with disks.small_disk(tmp_path / "disk", 2) as mount:
         yield mount
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
 
 
 @pytest.mark.root

@@ -1,0 +1,26 @@
+"""File systems of a few megabytes, to be filled."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def small_disk(mount: Path, megabytes: int) -> Iterator[Path]:
+    """Have one mounted at a new directory; skip the test where that cannot be."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    mount.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(mount)], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
