@@ -75,12 +75,14 @@ def _shards(plan: Plan, host: HostPlan, survey: Survey) -> Check:
     ours = (*plan.earlier, plan.identity)
     if survey.identity is not None and survey.identity not in ours and not plan.overwrite:
         differing = "; ".join(plan.identity.differing(survey.identity))
+        other = "Choose another --output-dir, or replace those shards with --overwrite"
+        if plan.leftovers is not None:
+            other = "Choose another --to, or remove that directory and the one of its holdout"
         return Check(
             what=what,
             level="failed",
             shown="others",
-            text=f"{host.output_dir} holds shards of another run. Differing: {differing}. Choose another --output-dir, "
-            "or replace those shards with --overwrite",
+            text=f"{host.output_dir} holds shards of another run. Differing: {differing}. {other}",
         )
     own = survey.committed if survey.identity in ours else []
     return _ok(what, str(sum(end - start for start, end in own)))

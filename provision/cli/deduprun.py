@@ -13,7 +13,7 @@ import click
 
 from provision.cli.dedupsaid import curve, estimate, require_few
 from provision.cli.runs import say, start
-from provision.dedup.remove import prepare_removal, removal_plan
+from provision.dedup.remove import prepare_removal, removal_plan, require_others
 from provision.dedup.search import Leavings, leavings_of, search, unsigned, work_directory
 from provision.dedup.sign import require_text, write_signing_run
 from provision.errors import NotProvenStoppedError, ProvisionError
@@ -46,6 +46,7 @@ def dedup_run(
     run = find_run(name)
     output_dir = targets[0]
     holdout_dir = targets[1] or f"{output_dir.rstrip('/')}_holdout"
+    require_others(run.read_plan(), output_dir, holdout_dir)
     if settings.scheme.kind == "minhash":
         say(curve(settings))
     say("asking the hosts what they hold…")

@@ -30,7 +30,8 @@ Take = Callable[[int, bytes], None]
 class Hosts:
     """The hosts of a finished run."""
 
-    def __init__(self, run: RunDirectory, plan: Plan) -> None:
+    def __init__(self, run: RunDirectory, plan: Plan, *, answer_bytes: int = _ANSWER_BYTES) -> None:
+        self._answer_bytes = answer_bytes
         self._run = run
         self._plan = plan
         self._by_name = {host.name: host for host in plan.hosts}
@@ -62,7 +63,7 @@ class Hosts:
             return keys_size(settings, sum(unit.documents.values()))
 
         def bring(channel: Channel, host: HostPlan) -> None:
-            for units in _batches(missing[host.name], size):
+            for units in _batches(missing[host.name], size, self._answer_bytes):
                 question = KeysQuestion(settings=settings, units=[unit.unit for unit in units])
                 answer = self._ask(channel, host, "keys", msgspec.json.encode(question))
                 parts = _split(host, answer, [size(unit) for unit in units])
@@ -82,7 +83,7 @@ class Hosts:
             by_host.setdefault(homes[some.unit], []).append(number)
 
         def fetch(channel: Channel, host: HostPlan) -> None:
-            for numbers in _batches(by_host[host.name], sizes.__getitem__):
+            for numbers in _batches(by_host[host.name], sizes.__getitem__, self._answer_bytes):
                 question = SignaturesQuestion(scheme=scheme, wanted=[wanted[number].wanted() for number in numbers])
                 answer = self._ask(channel, host, "signatures", msgspec.json.encode(question))
                 parts = _split(host, answer, [sizes[number] for number in numbers])
@@ -111,12 +112,12 @@ class Hosts:
         return {host.name: outcome for host, outcome in outcomes.items() if not isinstance(outcome, ProvisionError)}
 
 
-def _batches(items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """Neighbours that come to about one answer, at least one each."""
+def _batches(items: Sequence[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Neighbours that come to so many bytes at most together, or one that has more."""
     batch: list[T] = []
     total = 0
     for item in items:
-        if batch and total + size(item) > _ANSWER_BYTES:
+        if batch and total + size(item) > most:
             yield batch
             batch, total = [], 0
         batch.append(item)

@@ -1,6 +1,7 @@
 """The run that writes shards without duplicates: the plan of the one that wrote them, with other directories."""
 
 from collections.abc import Callable
+from posixpath import normpath
 
 from msgspec.structs import replace
 
@@ -10,7 +11,7 @@ from provision.errors import InputError
 from provision.holdings import holdings_of
 from provision.hosts import check_directory
 from provision.ledger import read_ledger
-from provision.plan import HostPlan, Leftovers, Plan, run_id_of, unranked
+from provision.plan import Leftovers, Plan, run_id_of, unranked
 from provision.preflight import notes, take_stock
 from provision.prepare import Prepared
 from provision.rundir import RunDirectory
@@ -21,14 +22,23 @@ from shard.dedup.settings import Settings
 from shard.identity import without_some
 
 
-def removal_plan(leavings: Leavings, found: Found, settings: Settings, output_dir: str, holdout_dir: str) -> Plan:
-    """Every host copies its own units, and none moves: it would have to be sent. Raises InputError."""
+def require_others(plan: Plan, output_dir: str, holdout_dir: str) -> None:
+    """Raise InputError for directories to make that cannot be, or that the run's own shards are in."""
     check_directory("--to", output_dir)
     check_directory("--holdout-dir", holdout_dir)
-    plan, homes = leavings.plan, leavings.homes
+    made = {normpath(output_dir), normpath(holdout_dir)}
+    if len(made) == 1:
+        raise InputError(f"--to {output_dir}, --holdout-dir {holdout_dir}: one directory for both; give two")
     for host in plan.hosts:
-        if {output_dir, holdout_dir} & {host.output_dir, host.holdout_dir} or output_dir == holdout_dir:
+        if made & {normpath(host.output_dir), normpath(host.holdout_dir)}:
             raise InputError(f"--to {output_dir}, holdout {holdout_dir}: {host.name} has shards there; give others")
+
+
+def removal_plan(leavings: Leavings, found: Found, settings: Settings, output_dir: str, holdout_dir: str) -> Plan:
+    """Every host that has units copies them, and none moves: it would have to be sent."""
+    plan, homes = leavings.plan, leavings.homes
+    hosts = [host for host in plan.hosts if host.name in homes]
+    ranks = [host.ranks for host in hosts]
     identity = without_some(plan.identity, settings, found.sha256)
     return replace(
         plan,
@@ -39,18 +49,24 @@ def removal_plan(leavings: Leavings, found: Found, settings: Settings, output_di
         policy=replace(
             plan.policy, on_host_failure="abort", rebalance=False, detached=False, gather_holdout=None, export=None
         ),
-        hosts=tuple(_host(host, homes.get(host.name, []), output_dir, holdout_dir) for host in plan.hosts),
+        hosts=tuple(
+            replace(
+                host,
+                first_rank=sum(ranks[:place]),
+                output_dir=output_dir,
+                holdout_dir=holdout_dir,
+                units=tuple(homes[host.name]),
+                discard=(),
+            )
+            for place, host in enumerate(hosts)
+        ),
         leftovers=Leftovers(
             fingerprint=plan.fingerprint,
             lists_sha256=found.sha256,
-            directories={host.name: (host.output_dir, host.holdout_dir) for host in plan.hosts},
+            directories={host.name: (host.output_dir, host.holdout_dir) for host in hosts},
         ),
         overwrite=False,
     )
-
-
-def _host(host: HostPlan, units: list[int], output_dir: str, holdout_dir: str) -> HostPlan:
-    return replace(host, output_dir=output_dir, holdout_dir=holdout_dir, units=tuple(units), absent=False, discard=())
 
 
 def prepare_removal(
@@ -72,7 +88,8 @@ def prepare_removal(
     say(f"asking {len(plan.hosts)} {'host' if len(plan.hosts) == 1 else 'hosts'}…")
     surveys = survey_hosts(plan, run.next_ssh_config)
     holdings = holdings_of(plan, surveys, read_ledger(run.ledger, plan.fingerprint))
-    plan, checks = take_stock(plan, surveys, holdings.committed)
+    # What is said of space is an estimate from the source files, which do not count here.
+    plan, checks = take_stock(plan, surveys, holdings.committed, heed_space=False)
     file = plan.tokenizer.file
     return Prepared(
         plan=plan,

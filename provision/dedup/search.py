@@ -104,6 +104,11 @@ def _require_whole(plan: Plan, gathered: Gathered) -> None:
         raise InputError(
             f"run {plan.run_id}: {', '.join(unasked)} cannot be asked; see 'shardfleet status {plan.run_id}'"
         )
+    if gathered.found and not any(commits.place for commits in gathered.found.values()):
+        raise InputError(
+            f"run {plan.run_id}: no host has its shards any more: they were replaced, or more was appended to them; "
+            "directories that have more are deduplicated on one machine: shardfleet dedup DIR HOLDOUT"
+        )
     if not gathered.complete:
         again = "launch it" if plan.leftovers is None else "start the dedup that makes it"
         raise InputError(

@@ -15,15 +15,21 @@ from shard.tokenizer.load import load_reference
 
 
 def signing_plan(leavings: Leavings, scheme: Scheme) -> Plan:
-    """Every unit at the host that has it; nothing else is done at the end."""
+    """Every unit at the host that has it, those that have none left out; no holdout is brought and nothing exported at
+    the end."""
     plan, homes = leavings.plan, leavings.homes
     return replace(
         plan,
         options=replace(plan.options, signatures=scheme, on_disconnect="stop"),
-        policy=replace(plan.policy, detached=False, rebalance=False, on_host_failure="abort"),
-        hosts=tuple(
-            replace(host, units=tuple(homes.get(host.name, ())), absent=False, discard=()) for host in plan.hosts
+        policy=replace(
+            plan.policy, on_host_failure="abort", rebalance=False, detached=False, gather_holdout=None, export=None
         ),
+        hosts=tuple(
+            replace(host, units=tuple(homes.get(host.name, ())), absent=host.name not in homes, discard=())
+            for host in plan.hosts
+        ),
+        # What is there is what was asked for: whatever has taken its place since is not for this start to remove.
+        overwrite=False,
     )
 
 

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from shard.dedup.copying import copy_unit, dropped_with
 from shard.dedup.lists import unpack_lists
 from shard.errors import JobError
@@ -21,7 +23,8 @@ def write_remaining(place: Workplace, removal: Removal, lists: Path, unit: Unit)
     Raises ShardError; nothing half-written stays.
     """
     started = time.monotonic()
-    job = place.job
+    # Nothing is signed here: who asks for signatures has them made of what is committed.
+    job = replace(place.job, options=replace(place.job.options, signatures=None))
     shards = {split: _shard(place, removal, split, unit) for split in SPLITS}
     removed = {split: unpack_lists(lists, f"{unit.stem}.{split}") for split in SPLITS}
     read = 0

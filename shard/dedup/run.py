@@ -81,7 +81,7 @@ def at_work(directory: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DirectoryInUseError(
-                f"{directory}: another deduplication is at work there; wait for it, or choose another --work-dir"
+                f"{directory}: another deduplication is at work there; wait for its end"
             ) from error
         yield
     finally:

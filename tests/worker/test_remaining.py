@@ -191,6 +191,21 @@ def test_what_fails_is_named(spoil: Callable[[Task], None], reason: str, task: T
     assert not (Path(task.job.output_dir) / "000001.json").exists()
 
 
+def test_signatures_are_not_of_what_is_copied(task: Task, tmp_path: Path) -> None:
+    """Ranks that are asked for signatures as well, as when a unit is lost before they are made, write none while they
+    copy; started again, they make those of what they have written."""
+    task.job = replace(task.job, options=replace(task.job.options, signatures=SETTINGS.scheme))
+    for signed in (False, True):
+        done, failed = task.run()
+        assert done.outcome == "complete" and not failed
+        assert any((tmp_path / "once").glob("*.sig")) == signed
+        report = verify(task.made)
+        assert report.ok and not report.findings
+    assert same(tmp_path / "once", tmp_path / "expected")
+    found = deduplicate(open_pair(task.made), ByteReference(), SETTINGS, tmp_path / "again")
+    assert len(found.duplicates.removed) == 0 and not tree_of(tmp_path / "again" / "signatures")
+
+
 def test_lists_that_are_not_there(task: Task) -> None:
     """Without its lists a host writes nothing at all."""
     done, failed = task.go()

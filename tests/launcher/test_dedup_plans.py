@@ -1,0 +1,101 @@
+"""The plans of a deduplication on hosts: the one by which ranks sign, the one by which they write what is left."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from provision.dedup.remove import removal_plan, require_others
+from provision.dedup.search import Leavings
+from provision.dedup.sign import signing_plan
+from provision.errors import InputError
+from provision.hostjob import job_of
+from provision.hosts import Host
+from provision.placement import Kept
+from provision.plan import ExportWanted, Plan, Policy
+from provision.preflight import failures, take_stock
+from provision.rundir import RunDirectory
+from shard.dedup.gathered import Found
+from shard.dedup.parts import Duplicates
+from shard.dedup.settings import Scheme, Settings
+from shard.progress import UnitCounts
+from tests.support.plans import plan_of
+from tests.support.surveys import answer_of
+
+NOTHING = np.empty(0, dtype=np.int64)
+FOUND = Found(Duplicates(documents=60, removed=NOTHING, kept=NOTHING, exact=0, compared=0), [], {})
+POLICY = Policy(
+    gather_holdout="/here/holdout", export=ExportWanted(format="catid", to="~/catid"), detached=True, rebalance=True
+)
+
+
+@pytest.fixture
+def leavings(tmp_path: Path) -> Leavings:
+    """Of a run that replaced what was there, and in which all units have moved away from beta."""
+    hosts = [Host(name="alpha", ranks=2), Host(name="beta", ranks=3), Host(name="gamma", ranks=1)]
+    plan = plan_of(hosts, policy=POLICY, overwrite=True)
+    homes = {0: "gamma", 1: "alpha", 2: "gamma", 3: "alpha", 4: "alpha", 5: "gamma"}
+    kept = {unit: Kept(name, UnitCounts(unit, 0, 10, 10, 10, 0, 100, 0, 0), None) for unit, name in homes.items()}
+    return Leavings(RunDirectory(tmp_path), plan, kept)
+
+
+def removal(leavings: Leavings) -> Plan:
+    return removal_plan(leavings, FOUND, Settings(), "~/once", "~/once_holdout")
+
+
+def test_units_stay_where_they_are(leavings: Leavings) -> None:
+    """Each host writes what it holds, one with nothing takes no part, nobody waits, and nothing is replaced."""
+    plan = removal(leavings)
+    assert [(host.name, host.first_rank, host.units) for host in plan.hosts] == [
+        ("alpha", 0, (1, 3, 4)),
+        ("gamma", 2, (0, 2, 5)),
+    ]
+    jobs = [job_of(plan, host) for host in plan.hosts]
+    assert {job.world_size for job in jobs} == {3} and not any(job.options.await_more for job in jobs)
+    assert (
+        plan.hub_datasets == ()
+        and not plan.overwrite
+        and plan.policy.export is None
+        and plan.policy.gather_holdout is None
+    )
+    assert plan.fingerprint != leavings.plan.fingerprint and plan.run_id != leavings.plan.run_id
+
+
+def test_signing_does_nothing_else(leavings: Leavings) -> None:
+    """Ranks sign what lies on their hosts; an export or a holdout that the run asked for is not made once more, and
+    nothing that lies elsewhere by now is replaced, as the run did."""
+    plan = signing_plan(leavings, Scheme())
+    assert [(host.name, host.absent, host.units) for host in plan.hosts] == [
+        ("alpha", False, (1, 3, 4)),
+        ("beta", True, ()),
+        ("gamma", False, (0, 2, 5)),
+    ]
+    assert plan.policy == Policy(on_host_failure="abort", rebalance=False) and not plan.overwrite
+    assert (plan.fingerprint, plan.run_id) == (leavings.plan.fingerprint, leavings.plan.run_id)
+    assert all(job_of(plan, host).options.signatures == Scheme() for host in plan.present)
+
+
+@pytest.mark.parametrize(
+    ("output_dir", "holdout_dir", "said"),
+    [
+        ("once", "~/once_holdout", "--to='once': not a whole path"),
+        ("~/once", "once", "--holdout-dir='once': not a whole path"),
+        ("~/once", "~/once/", "one directory for both"),
+        ("~/dataset_shard/", "~/once_holdout", "alpha has shards there"),
+        ("~/once", "~/x/../holdout_shard", "alpha has shards there"),
+    ],
+)
+def test_directories_are_looked_at_first(leavings: Leavings, output_dir: str, holdout_dir: str, said: str) -> None:
+    """What cannot be made, or is what the shards are in, is refused by its name alone."""
+    with pytest.raises(InputError, match=said):
+        require_others(leavings.plan, output_dir, holdout_dir)
+
+
+def test_another_removal_is_in_the_way(leavings: Leavings) -> None:
+    """Where the directory holds something else, the remedy is one that dedup has; little space is worth a note."""
+    plan = removal(leavings)
+    other = answer_of(identity=leavings.plan.identity, output_free=1, holdout_free=1)
+    checks = take_stock(plan, {"alpha": other, "gamma": other}, {}, heed_space=False)[1]
+    (failed,) = failures(checks["alpha"])
+    assert "~/once holds shards of another run" in failed.text
+    assert "Choose another --to" in failed.text and "--overwrite" not in failed.text
