@@ -18,6 +18,7 @@ from provision.rundir import RunDirectory
 from shard.dedup.gathered import Found
 from shard.dedup.parts import Duplicates
 from shard.dedup.settings import Scheme, Settings
+from shard.options import Options
 from shard.progress import UnitCounts
 from tests.support.plans import plan_of
 from tests.support.surveys import answer_of
@@ -33,7 +34,7 @@ POLICY = Policy(
 def leavings(tmp_path: Path) -> Leavings:
     """Of a run that replaced what was there, and in which all units have moved away from beta."""
     hosts = [Host(name="alpha", ranks=2), Host(name="beta", ranks=3), Host(name="gamma", ranks=1)]
-    plan = plan_of(hosts, policy=POLICY, overwrite=True)
+    plan = plan_of(hosts, policy=POLICY, overwrite=True, options=Options(on_disconnect="continue"))
     homes = {0: "gamma", 1: "alpha", 2: "gamma", 3: "alpha", 4: "alpha", 5: "gamma"}
     kept = {unit: Kept(name, UnitCounts(unit, 0, 10, 10, 10, 0, 100, 0, 0), None) for unit, name in homes.items()}
     return Leavings(RunDirectory(tmp_path), plan, kept)
@@ -52,6 +53,7 @@ def test_units_stay_where_they_are(leavings: Leavings) -> None:
     ]
     jobs = [job_of(plan, host) for host in plan.hosts]
     assert {job.world_size for job in jobs} == {3} and not any(job.options.await_more for job in jobs)
+    assert {job.options.on_disconnect for job in jobs} == {"stop"}
     assert (
         plan.hub_datasets == ()
         and not plan.overwrite
@@ -72,7 +74,8 @@ def test_signing_does_nothing_else(leavings: Leavings) -> None:
     ]
     assert plan.policy == Policy(on_host_failure="abort", rebalance=False) and not plan.overwrite
     assert (plan.fingerprint, plan.run_id) == (leavings.plan.fingerprint, leavings.plan.run_id)
-    assert all(job_of(plan, host).options.signatures == Scheme() for host in plan.present)
+    options = [job_of(plan, host).options for host in plan.present]
+    assert {(one.signatures, one.on_disconnect) for one in options} == {(Scheme(), "stop")}
 
 
 @pytest.mark.parametrize(
