@@ -47,7 +47,7 @@ class Words:
 
 def words_of(batch: TextBatch) -> Words:
     """Normalise a batch and find its words."""
-    data = _NORMAL[batch.data]
+    data = np.take(_NORMAL, batch.data)
     # [bytes + 1] bool: one place more, behind the last byte
     space = np.ones(len(data) + 1, dtype=np.bool_)
     np.equal(data, _SPACE, out=space[:-1])
@@ -65,13 +65,12 @@ def words_of(batch: TextBatch) -> Words:
     ends = ~space[:-1] & (space[1:] | begins[1:])
     starts = np.flatnonzero(begins)
     kept = ~(space & after_space)[:-1]
-    positions = np.zeros(len(data) + 1, dtype=np.int64)
-    np.cumsum(kept, out=positions[1:])
+    left_out = np.flatnonzero(~kept)
     return Words(
         data=data,
         starts=starts,
         lengths=np.flatnonzero(ends) + 1 - starts,
         first=np.searchsorted(starts, batch.offsets).astype(np.int64),
         texts=data[kept],
-        offsets=positions[batch.offsets],
+        offsets=batch.offsets - np.searchsorted(left_out, batch.offsets),
     )
