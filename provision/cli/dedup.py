@@ -58,8 +58,7 @@ from shard.dedup.settings import Kind, Scheme, Scope, Settings
     "--memory",
     type=Size(),
     metavar="SIZE",
-    help="What sorting keys takes at most on this machine, beside 20 bytes a document; the rest is sorted on disk.  "
-    "[default: 80% of the memory]",
+    help="What sorting keys takes at most on this machine; the rest waits on disk.  [default: 80% of its memory]",
 )
 @click.option(
     "--processes",

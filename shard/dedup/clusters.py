@@ -19,11 +19,15 @@ def alike(
     `documents`, ascending, are those that `signatures`, [documents, permutations], are of.
     """
     found = np.empty(len(pairs), dtype=np.bool_)
+    # In order of the higher one: where signatures are on disk they are read from the file's beginning to its end, not
+    # here and there. The lower ones of pairs that come in order are near each other anyway.
+    order = np.argsort(pairs[:, 1])
     for start in range(0, len(pairs), _COMPARED):
+        some = order[start : start + _COMPARED]
         # [pairs, 2] places in `documents`
-        places = _places(documents, pairs[start : start + _COMPARED])
+        places = _places(documents, pairs[some])
         equal = signatures[places[:, 0]] == signatures[places[:, 1]]
-        found[start : start + _COMPARED] = np.count_nonzero(equal, axis=1) >= least_equal
+        found[some] = np.count_nonzero(equal, axis=1) >= least_equal
     return found
 
 

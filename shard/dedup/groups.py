@@ -83,6 +83,17 @@ def distinct(parts: Iterable[NDArray[np.int64]]) -> Iterator[NDArray[np.int64]]:
         yield part[new]
 
 
+def gathered(parts: Iterable[Pairs], many: int) -> Iterator[Pairs]:
+    """The same pairs, at least so many at a time but for the last."""
+    some: list[Pairs] = [np.empty((0, 2), dtype=np.int64)]
+    for part in parts:
+        some.append(part)
+        if sum(map(len, some)) >= many:
+            yield np.concatenate(some)
+            some = some[:1]
+    yield np.concatenate(some)
+
+
 def _firsts(places: NDArray[np.int64], documents: NDArray[np.int64], first: int) -> NDArray[np.int64]:
     """[rows] the first document of the group of each, which is `first` where the group began before these rows."""
     begins = np.arange(len(places)) - places

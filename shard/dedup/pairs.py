@@ -3,14 +3,14 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.groups import Columns, Pairs, behind_first, distinct, shared, with_neighbours
+from shard.dedup.groups import Columns, Pairs, behind_first, distinct, gathered, shared, with_neighbours
 from shard.errors import DiskFullError, JobError
 
 try:
@@ -23,6 +23,7 @@ else:
 _FETCHED_ROWS = 1 << 17
 """Of which up to 17 pairs each can come."""
 _WRITTEN_ROWS = 1 << 20
+"""Pairs written at a time: DuckDB writes few rows to its log first, and many to their place."""
 _FULL = ("max_temp_directory_size", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 """What DuckDB says of a disk that is full; it spills to nine tenths of the free space at most."""
 _THREAD_BYTES = 64 << 20
@@ -96,7 +97,7 @@ class KeyStore:
         """Documents that share a band with another, ascending. To be called once, after all keys are there."""
         for band in range(self._bands):
             ordered = self._ordered(f"SELECT key{band}, document FROM banded ORDER BY ALL")  # noqa: S608  a number
-            for pairs in _gathered(with_neighbours(shared(ordered))):
+            for pairs in gathered(with_neighbours(shared(ordered)), _WRITTEN_ROWS):
                 self._insert("pairs", {"a": pairs[:, 0], "b": pairs[:, 1]})
         ordered = self._ordered("SELECT a FROM pairs UNION ALL SELECT b FROM pairs ORDER BY ALL")
         found = distinct(column.reshape(-1, 1) for (column,) in ordered)
@@ -151,14 +152,3 @@ class KeyStore:
         for path in self._path.parent.glob(f"{self._path.name}*"):
             path.unlink()
         shutil.rmtree(self._spilled, ignore_errors=True)
-
-
-def _gathered(parts: Iterable[Pairs]) -> Iterator[Pairs]:
-    """The same pairs, many at a time: DuckDB writes few rows to its log first, and many to their place."""
-    gathered: list[Pairs] = []
-    for part in parts:
-        gathered.append(part)
-        if sum(map(len, gathered)) >= _WRITTEN_ROWS:
-            yield np.concatenate(gathered)
-            gathered = []
-    yield np.concatenate([_NONE, *gathered])
