@@ -136,6 +136,11 @@ class TokenizerSpec(Record, frozen=True, kw_only=True):
         """Token type on disk: two bytes wherever every id fits."""
         return "uint16" if self.vocab_size <= 1 << 16 else "uint32"
 
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Tokens that every document has before and after its text: 0 or 1 each."""
+        return int(self.bos_id is not None), int(self.eod_id is not None)
+
 
 class Holdout(Record, frozen=True, kw_only=True):
     """Which documents are held out: those whose xxh3_64(utf8, seed) lies below `threshold`."""

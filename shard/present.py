@@ -26,7 +26,7 @@ def is_whole(directory: Path, stem: str, record: ShardRecord) -> bool:
 def lacking_sidecars(directory: Path, stem: str, record: ShardRecord, options: Options) -> tuple[str, ...]:
     """Suffixes that the record of a shard lists, or these options ask for, and that are not there in their size.
 
-    Signatures are made again for who asks for them, by the scheme that is asked for, and for nobody else.
+    Signatures are made again for who asks for them, where they do not serve the scheme that is asked for.
     """
     wanted = sidecars_for(options.trainers, record.tokens)
     signed = options.signatures is not None and record.documents > 0
@@ -37,17 +37,18 @@ def lacking_sidecars(directory: Path, stem: str, record: ShardRecord, options: O
         for suffix in sorted({*wanted, *record.sidecars} - {SIGNATURES})
         if suffix not in record.sidecars or not _has_sidecar(f"{directory}/{stem}.{suffix}", suffix, record)
     ]
-    if options.signatures is not None and signed and not has_signatures(directory, stem, record, options.signatures):
+    if options.signatures is not None and signed and signed_by(directory, stem, record, options.signatures) is None:
         lacking.append(SIGNATURES)
     return tuple(lacking)
 
 
-def has_signatures(directory: Path, stem: str, record: ShardRecord, scheme: Scheme) -> bool:
-    """Whether a shard has signatures by this scheme beside it, of as many documents as it has."""
+def signed_by(directory: Path, stem: str, record: ShardRecord, wanted: Scheme) -> Scheme | None:
+    """The scheme of the signatures beside a shard, of as many documents as it has, where they serve the one wanted."""
     path = directory / f"{stem}.{SIGNATURES}"
-    if SIGNATURES not in record.sidecars or scheme_at(path) != scheme:
-        return False
-    return path.stat().st_size == signatures_size(scheme, record.documents)
+    found = scheme_at(path) if SIGNATURES in record.sidecars else None
+    if found is None or not found.serves(wanted) or path.stat().st_size != signatures_size(found, record.documents):
+        return None
+    return found
 
 
 def _has_sidecar(path: str, suffix: str, record: ShardRecord) -> bool:

@@ -21,7 +21,7 @@ from provision.cli.shards import cat, inspect_command
 from provision.cli.text import text
 from provision.cli.tokenizer import tokenizer
 from provision.cli.tools import hosts, hub
-from provision.errors import ProvisionError
+from provision.errors import NotProvenStoppedError, ProvisionError
 from shard.errors import ShardError
 
 
@@ -58,4 +58,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (ProvisionError, ShardError) as error:
         click.echo(f"shardfleet: {error}", err=True)
+        sys.stdout.flush()
+        if isinstance(error, NotProvenStoppedError):
+            os._exit(error.exit_code)  # as above
         sys.exit(error.exit_code)

@@ -13,6 +13,7 @@ import click
 
 from provision.cli.dedupsaid import curve, estimate, require_few
 from provision.cli.runs import say, start
+from provision.cli.stopping import stopping_every_host
 from provision.dedup.remove import prepare_removal, removal_plan, require_others
 from provision.dedup.search import Leavings, leavings_of, search, unsigned, work_directory
 from provision.dedup.sign import require_text, write_signing_run
@@ -97,8 +98,8 @@ def _alone(run: RunDirectory) -> Iterator[Plan]:
         try:
             yield plan
         except KeyboardInterrupt:
-            say("stopping every host…")
-            answers = stop_hosts(run, plan, now=True)
+            with stopping_every_host():
+                answers = stop_hosts(run, plan, now=True)
             for reason in answers.silent.values():
                 say(reason)
             if not answers.proven:

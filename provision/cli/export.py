@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from provision.cli.options import DEFAULT_PYTHON
+from provision.cli.stopping import stopping_every_host
 from provision.cli.values import Count
 from provision.errors import ProvisionError
 from provision.exports import Exports, HostShards, mark_of
@@ -128,8 +129,8 @@ def _on_hosts(
         try:
             outcomes = exports.run()
         except KeyboardInterrupt:
-            click.echo("stopping every host…", err=True)
-            exports.stop()
+            with stopping_every_host():
+                exports.stop()
             raise
     failed = [name for name, outcome in outcomes.items() if isinstance(outcome, str)]
     if failed:

@@ -36,8 +36,7 @@ def signing_plan(leavings: Leavings, scheme: Scheme) -> Plan:
 def require_text(leavings: Leavings) -> None:
     """Raise TokenizerError where ranks could not have the text back that signatures are made of."""
     spec = leavings.plan.tokenizer
-    frame = (int(spec.bos_id is not None), int(spec.eod_id is not None))
-    token_bytes_of(load_reference(spec, leavings.run.tokenizer), spec.vocab_size, frame)
+    token_bytes_of(load_reference(spec, leavings.run.tokenizer), spec.vocab_size, spec.frame)
 
 
 def write_signing_run(leavings: Leavings, scheme: Scheme) -> None:

@@ -10,7 +10,7 @@ from shard.dedup.settings import Scheme
 from shard.dedup.signatures import Rows, banded_of, checked_rows, exact_of, mapped_rows
 from shard.errors import JobError
 from shard.job import Job
-from shard.present import has_signatures
+from shard.present import signed_by
 from shard.records import SPLITS, Split, read_shard
 from shard.store import directories_of
 from shard.trainers import SIGNATURES
@@ -48,8 +48,9 @@ def _rows(job: Job, unit: int, split: Split, scheme: Scheme, *, checked: bool) -
     if not record.documents:
         return mapped_rows(directory, scheme, 0)
     path = directory / f"{stem}.{SIGNATURES}"
-    if not has_signatures(directory, stem, record, scheme):
+    found = signed_by(directory, stem, record, scheme)
+    if found is None:
         raise JobError(f"{path}: no signatures by this scheme; start dedup again to have them made")
     if not checked:
-        return mapped_rows(path, scheme, record.documents)
-    return checked_rows(path, scheme, record.documents, record.sidecars[SIGNATURES])
+        return mapped_rows(path, found, record.documents)
+    return checked_rows(path, found, record.documents, record.sidecars[SIGNATURES])

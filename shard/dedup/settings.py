@@ -32,6 +32,10 @@ class Scheme(Record, frozen=True, kw_only=True):
         require(1 <= self.num_perm <= 1024, f"num-perm {self.num_perm} is not from 1 to 1024")
         require(0 <= self.seed < 1 << 64, f"seed {self.seed} is not an unsigned 64-bit number")
 
+    def serves(self, wanted: "Scheme") -> bool:
+        """Whether what is made by this scheme has all that is wanted: keys of texts are the same by all."""
+        return self == wanted or (wanted.kind == "exact" and (self.name, self.version) == (wanted.name, wanted.version))
+
 
 class Settings(Record, frozen=True, kw_only=True):
     """What decides which documents are duplicates."""

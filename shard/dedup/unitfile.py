@@ -25,7 +25,7 @@ from shard.dedup.text import TokenBytes
 from shard.disk import fsync_directory, write_atomic
 from shard.errors import JobError
 from shard.frozen import Record, read_sealed, sealed_json
-from shard.present import has_signatures
+from shard.present import signed_by
 from shard.stored import StoredShard
 from shard.trainers import SIGNATURES
 
@@ -62,7 +62,7 @@ class UnitFile:
     def is_there(self, tokenizer_sha256: str) -> bool:
         """Whether it has been committed for this scheme and this very payload, and is whole. Of no documents there is
         nothing to have."""
-        if not self.documents or self._beside:
+        if not self.documents or self._beside is not None:
             return True
         try:
             found = read_sealed(self._record_path, SignatureRecord)
@@ -88,22 +88,22 @@ class UnitFile:
 
     def signatures(self, positions: NDArray[np.int64]) -> bytes:
         """Signatures of some documents, back to back."""
-        path = self._sidecar if self._beside else self._data_path
+        path = self._data_path if self._beside is None else self._sidecar
         return mapped_rows(path, self.settings.scheme, self.documents)["values"][positions].tobytes()
 
     def _checked(self) -> Rows:
         scheme, documents = self.settings.scheme, self.documents
         if not documents:
             return mapped_rows(self._data_path, scheme, 0)
-        if self._beside:
-            return checked_rows(self._sidecar, scheme, documents, self.shard.record.sidecars[SIGNATURES])
+        if (beside := self._beside) is not None:
+            return checked_rows(self._sidecar, beside, documents, self.shard.record.sidecars[SIGNATURES])
         digest = read_sealed(self._record_path, SignatureRecord).sha256
         return checked_rows(self._data_path, scheme, documents, digest)
 
     @property
-    def _beside(self) -> bool:
-        """Whether the shard has them with it, by this very scheme."""
-        return has_signatures(self.shard.directory, self.shard.stem, self.shard.record, self.settings.scheme)
+    def _beside(self) -> Scheme | None:
+        """By which scheme the shard has them with it, where that serves."""
+        return signed_by(self.shard.directory, self.shard.stem, self.shard.record, self.settings.scheme)
 
     @property
     def _sidecar(self) -> Path:

@@ -158,8 +158,7 @@ class _Rank:
             raise AssertionError(f"{stem}: nobody asks for signatures")
         spec = job.tokenizer
         if self._table is None:
-            frame = (int(spec.bos_id is not None), int(spec.eod_id is not None))
-            self._table = token_bytes_of(self._place.tokenizer.reference, spec.vocab_size, frame)
+            self._table = token_bytes_of(self._place.tokenizer.reference, spec.vocab_size, spec.frame)
         shard = StoredShard(directory, stem, record, spec.dtype, self._place.codec)
         return sign_shard(shard, self._table, job.options.signatures, directory / f"{stem}.{SIGNATURES}")
 

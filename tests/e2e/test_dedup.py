@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Scheme, Scope, Settings
+from shard.dedup.settings import Kind, Scheme, Scope, Settings
 from shard.store import Directories
 from shard.tokenizer.raw_bytes import ByteReference
 from tests.support.copies import planted
@@ -140,21 +140,6 @@ def test_guard_and_dry_run(fleet: Fleet) -> None:
     assert after == before
 
 
-def test_other_scope_and_kind(fleet: Fleet, expected: Path) -> None:
-    """Exact copies alone need other signatures, which ranks make first; with scope source, those in one dataset go."""
-    pair = open_pair([expected / "train", expected / "holdout"])
-    scopes: tuple[Scope, ...] = ("global", "source")
-    for number, scope in enumerate(scopes):
-        settings = Settings(scheme=Scheme(kind="exact"), scope=scope)
-        here = deduplicate(pair, ByteReference(), settings, expected / scope).duplicates
-        done = fleet.run(*call(fleet, "other", "--dry-run", "--kind", "exact", "--scope", scope), timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert f"{len(here.removed)} of 450 documents would go" in done.stderr
-        assert len(here.removed) == EACH if scope == "global" else 0 < len(here.removed) < EACH
-        # The second time they are there.
-        assert ("the ranks make them now" in done.stderr) == (number == 0)
-
-
 def test_ctrl_c_while_hosts_write(fleet: Fleet, expected: Path) -> None:
     """Ctrl+C while hosts write what is left stops all of them, proven; the same command goes on with what is there."""
     before = set((fleet.directory / "runs").iterdir())
@@ -211,6 +196,23 @@ def test_another_at_work_is_left_alone(fleet: Fleet) -> None:
         assert worker.poll() is None
         job.write_bytes(content)
         worker.kill()
+
+
+def test_other_scope_and_kind(fleet: Fleet, expected: Path) -> None:
+    """Exact copies alone need no other signatures; where others are needed, ranks make them first. With scope source,
+    those in one dataset go."""
+    pair = open_pair([expected / "train", expected / "holdout"])
+    asked_for: tuple[tuple[Kind, int, Scope], ...] = (("exact", 42, "global"), ("minhash", 7, "source"))
+    for kind, seed, scope in asked_for:
+        settings = Settings(scheme=Scheme(kind=kind, seed=seed), scope=scope)
+        here = deduplicate(pair, ByteReference(), settings, expected / scope).duplicates
+        done = fleet.run(
+            *call(fleet, "other", "--dry-run", "--kind", kind, "--seed", str(seed), "--scope", scope), timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"{len(here.removed)} of 450 documents would go" in done.stderr
+        assert len(here.removed) == EACH if kind == "exact" else 0 < len(here.removed) < 2 * EACH
+        assert ("the ranks make them now" in done.stderr) == (kind == "minhash")
 
 
 def asked(fleet: Fleet) -> list[int]:

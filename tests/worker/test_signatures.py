@@ -90,10 +90,26 @@ def test_dedup_uses_them(signed: Path, corpus: Path, tmp_path: Path) -> None:
     assert len(tree_of(tmp_path / "seven" / "signatures")) == 12
 
 
+def test_any_serve_for_exact_copies(signed: Path, corpus: Path, tmp_path: Path) -> None:
+    """Exact copies are found by signatures of any scheme, those that have keys alone included; nothing else is."""
+    pair = open_pair([signed / "train", signed / "holdout"])
+    exact = Settings(scheme=Scheme(kind="exact", seed=7))
+    removed = deduplicate(pair, ByteReference(), exact, tmp_path / "work").duplicates
+    assert len(removed.removed) == removed.exact >= 20 and tree_of(tmp_path / "work" / "signatures") == {}
+    write_all(signing(make_job(corpus, tmp_path, holdout=Holdout(rate=0.2)), Scheme(kind="exact")))
+    bare = open_pair([tmp_path / "train", tmp_path / "holdout"])
+    assert np.array_equal(
+        deduplicate(bare, ByteReference(), exact, tmp_path / "work").duplicates.removed, removed.removed
+    )
+    assert tree_of(tmp_path / "work" / "signatures") == {}
+    deduplicate(bare, ByteReference(), Settings(), tmp_path / "work")
+    assert len(tree_of(tmp_path / "work" / "signatures")) == 12
+
+
 def test_another_scheme_replaces_them(signed: Path, corpus: Path, tmp_path: Path) -> None:
     """Asked for signatures by another scheme, ranks make those of committed units, and tokenize nothing again."""
     shutil.copytree(signed, tmp_path / "out")
-    other = Scheme(kind="exact")
+    other = Scheme(seed=7)
     job = signing(make_job(corpus, tmp_path / "out", holdout=Holdout(rate=0.2)), other)
     payloads = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.bin")}
     with supervising(write_job(job, tmp_path / "job")) as supervisor:
@@ -110,7 +126,7 @@ def test_another_scheme_replaces_them(signed: Path, corpus: Path, tmp_path: Path
 def test_replacing_them_may_be_cut_short(signed: Path, corpus: Path, tmp_path: Path) -> None:
     """Killed between the file and its record, signatures by another scheme are made again, not taken for damaged."""
     shutil.copytree(signed, tmp_path, dirs_exist_ok=True)
-    other = signing(make_job(corpus, tmp_path, holdout=Holdout(rate=0.2)), Scheme(kind="exact"))
+    other = signing(make_job(corpus, tmp_path, holdout=Holdout(rate=0.2)), Scheme(seed=7))
     unit, directories = other.units[0], directories_of(other)
 
     def killed(directory: Path, stem: str, record: ShardRecord) -> str:
@@ -121,7 +137,7 @@ def test_replacing_them_may_be_cut_short(signed: Path, corpus: Path, tmp_path: P
     def sign(directory: Path, stem: str, record: ShardRecord) -> str:
         table = token_bytes_of(ByteReference(), 257, (0, 1))
         shard = StoredShard(directory, stem, record, "uint16", None)
-        return sign_shard(shard, table, Scheme(kind="exact"), directory / f"{stem}.sig")
+        return sign_shard(shard, table, Scheme(seed=7), directory / f"{stem}.sig")
 
     with pytest.raises(InterruptedError):
         complete_unit(other, directories, unit, killed)
