@@ -34,6 +34,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     disk_bytes: int
     linked_bytes: int
     there: bool
+    note: str | None
+    """What whoever trains on it must know."""
 
     def said(self, wanted: ExportWanted) -> str:
         """In words."""
@@ -43,6 +45,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
         return (
             f"{self.documents:,} documents, {self.tokens - self.left_out:,} tokens as {wanted.format} in {wanted.to}"
             f"{left}; {self.disk_bytes:,} bytes of its own, {self.linked_bytes:,} shared with the shards"
+            f"{f'; note: {self.note}' if self.note else ''}"
         )
 
 

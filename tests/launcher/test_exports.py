@@ -61,3 +61,11 @@ def test_a_format_that_is_none(job: Job, tmp_path: Path) -> None:
     wanted = ExportWanted(format="tarball", to=str(tmp_path / "made"))
     outcomes = Exports(shares, tmp_path, wanted, lambda _: None, "export-test").run()
     assert "format 'tarball': there are nanogpt" in str(outcomes["localhost"])
+
+
+def test_notes_of_hosts_are_told(job: Job, tmp_path: Path) -> None:
+    """What a host says of its export beyond figures, such as that a split is empty, comes with them."""
+    said: SimpleQueue[str] = SimpleQueue()
+    exports_of(job, tmp_path / "made", said).run()
+    told = said.get(timeout=30)
+    assert "2 documents" in told and "; note: " in told and "holdout is empty (no token)" in told
