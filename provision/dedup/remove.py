@@ -76,9 +76,18 @@ def prepare_removal(
 
     Raises InputError; what is wrong with hosts is in `checks`.
     """
-    old = leavings.run
+    old, file = leavings.run, plan.tokenizer.file
+    try:
+        config = old.ssh_config.read_bytes()
+        tokenizer = b"" if file is None else (old.tokenizer / file).read_bytes()
+        ranks = None if plan.identity.compression is None else old.ranks.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: {error.strerror}; the run's directory is not whole: launch that run again, which keeps "
+            "what its hosts have"
+        ) from error
     run.make()
-    run.next_ssh_config.write_bytes(old.ssh_config.read_bytes())
+    run.next_ssh_config.write_bytes(config)
     if plan.leftovers is None:
         raise AssertionError("a plan that copies nothing")
     lists = run.removed(plan.leftovers.lists_sha256)
@@ -90,14 +99,13 @@ def prepare_removal(
     holdings = holdings_of(plan, surveys, read_ledger(run.ledger, plan.fingerprint))
     # What is said of space is an estimate from the source files, which do not count here.
     plan, checks = take_stock(plan, surveys, holdings.committed, heed_space=False)
-    file = plan.tokenizer.file
     return Prepared(
         plan=plan,
         run=run,
         hosts=tuple(host.host for host in plan.hosts),
         catalog=Catalog(plan.dataset, (), (), {}),
-        tokenizer=FetchedTokenizer(plan.tokenizer, b"" if file is None else (old.tokenizer / file).read_bytes()),
-        ranks=old.ranks.read_bytes() if plan.identity.compression is not None else None,
+        tokenizer=FetchedTokenizer(plan.tokenizer, tokenizer),
+        ranks=ranks,
         surveys=surveys,
         checks=checks,
         ledger=holdings.ledger,

@@ -87,7 +87,8 @@ def search(
         for ordinal, kept in sorted(leavings.kept.items())
     }
     homes = leavings.homes
-    hosts.bring_keys({name: [units[unit] for unit in own] for name, own in homes.items()}, settings, progress)
+    if settings.scope != "none":
+        hosts.bring_keys({name: [units[unit] for unit in own] for name, own in homes.items()}, settings, progress)
     home_of = {unit: kept.host for unit, kept in leavings.kept.items()}
 
     def fetch(wanted: Mapping[int, Some], take: Take) -> None:

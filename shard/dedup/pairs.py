@@ -52,6 +52,8 @@ class KeyStore:
         self._remove()  # of an attempt that was killed
         self._bands = bands
         self._memory = memory
+        self._waiting: dict[str, list[dict[str, NDArray[np.generic]]]] = {}
+        """Rows of a table that are still to be written."""
         config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(self._spilled)}
         if memory is not None:
             config["memory_limit"] = f"{memory}B"
@@ -110,6 +112,8 @@ class KeyStore:
 
     def _ordered(self, query: str) -> Iterator[Columns]:
         """The rows of a query, some at a time."""
+        for table in [*self._waiting]:
+            self._write(table)
         # A connection of its own: rows are written while others are read.
         with self._limits_named(), self._connection.cursor() as reading:
             if self._memory is not None:
@@ -119,8 +123,17 @@ class KeyStore:
                 yield [column.to_numpy() for column in batch.columns]
 
     def _insert(self, table: str, columns: dict[str, NDArray[np.generic]]) -> None:
+        """Add rows, many at a time: an insert takes milliseconds, however few they are."""
+        waiting = self._waiting.setdefault(table, [])
+        waiting.append(columns)
+        if sum(len(next(iter(some.values()))) for some in waiting) >= _FETCHED_ROWS:
+            self._write(table)
+
+    def _write(self, table: str) -> None:
+        waiting = self._waiting.pop(table)
+        columns = {name: np.concatenate([some[name] for some in waiting]) for name in waiting[0]}
         with self._limits_named():
-            self._connection.register("added", {name: np.ascontiguousarray(column) for name, column in columns.items()})
+            self._connection.register("added", columns)
             self._connection.execute(f"INSERT INTO {table} SELECT {', '.join(columns)} FROM added")  # noqa: S608  ours
             self._connection.unregister("added")
 

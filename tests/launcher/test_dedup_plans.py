@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from provision.dedup.remove import removal_plan, require_others
+from provision.dedup.remove import prepare_removal, removal_plan, require_others
 from provision.dedup.search import Leavings
 from provision.dedup.sign import signing_plan
 from provision.errors import InputError
@@ -102,3 +102,10 @@ def test_another_removal_is_in_the_way(leavings: Leavings) -> None:
     (failed,) = failures(checks["alpha"])
     assert "~/once holds shards of another run" in failed.text
     assert "Choose another --to" in failed.text and "--overwrite" not in failed.text
+
+
+def test_a_run_directory_that_is_not_whole(leavings: Leavings, tmp_path: Path) -> None:
+    """Without the files that the hosts are to be sent, what is missing is named before anything is made."""
+    with pytest.raises(InputError, match=r"ssh_config: No such file or directory; the run's directory is not whole"):
+        prepare_removal(leavings, FOUND, removal(leavings), RunDirectory(tmp_path / "made"), print)
+    assert not (tmp_path / "made").exists()

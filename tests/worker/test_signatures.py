@@ -235,3 +235,11 @@ def test_scopes(joined: Path, signed: Path, tmp_path: Path) -> None:
     assert removed(joined, "global") == alone + 60
     assert removed(joined, "source") == alone + within_other
     assert removed(joined, "none") == 0
+
+
+def test_nothing_is_made_where_nothing_is_compared(signed: Path, tmp_path: Path) -> None:
+    """With scope none no signatures are made, though those there are of another scheme."""
+    pair = open_pair([signed / "train", signed / "holdout"])
+    settings = Settings(scheme=Scheme(seed=9), scope="none")
+    assert len(deduplicate(pair, ByteReference(), settings, tmp_path).duplicates.removed) == 0
+    assert tree_of(tmp_path / "signatures") == {} and len(tree_of(tmp_path / "removed")) == 6
