@@ -124,7 +124,7 @@ def test_too_little_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize(("megabytes", "memory"), [(8, None), (64, LITTLE)], ids=["keys", "spilled"])
+@pytest.mark.parametrize(("megabytes", "memory"), [(8, None), (32, LITTLE)], ids=["keys", "spilled"])
 def test_full_disk(parts: list[Made], tmp_path: Path, megabytes: int, memory: int | None) -> None:
     """A disk without room for the keys, or for what is sorted, is named; the keys are gone afterwards."""
     with small_disk(tmp_path / "disk", megabytes) as disk:
