@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support import disks
 from tests.support.fleet import DATASET, Fleet, count, running_fleet
 from tests.support.jobs import write_corpus
 from tests.support.oracle import (
@@ -311,12 +312,7 @@ def test_directory_that_is_not_ours(fleet: Fleet, data: Path, out: tuple[str, ..
 @pytest.mark.root
 def test_full_disk(fleet: Fleet, data: Path, tmp_path: Path) -> None:
     """A disk that fills up: the directory is named, nothing half-written counts, and after freeing space it goes on."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"needs the right to mount: {mounted.stderr.decode().strip()}")
-    try:
+    with disks.small_disk(tmp_path / "disk", "6m") as disk:
         # So repetitive that the estimate before the run finds room enough.
         texts = [chr(97 + number) * 1_000_000 for number in range(6)]
         write(data / "a.parquet", texts[:1])
@@ -334,24 +330,15 @@ def test_full_disk(fleet: Fleet, data: Path, tmp_path: Path) -> None:
         assert resumed.returncode == 0, resumed.stdout
         wanted = expected(texts, bytes_encode, eod=256, rate="0")
         assert {split: written([disk / split]) for split in wanted} == wanted
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.root
 def test_too_little_space_is_seen_before(fleet: Fleet, tmp_path: Path) -> None:
     """A host whose disk will hardly hold its share is named at the start, with need and room in figures."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"needs the right to mount: {mounted.stderr.decode().strip()}")
-    try:
+    with disks.small_disk(tmp_path / "disk", "64k") as disk:
         done = fleet.launch("--output-dir", str(disk / "train"), "--holdout-dir", str(tmp_path / "holdout"))
         assert done.returncode == 2
         assert f"needed in {disk / 'train'}" in done.stderr
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("command", ["status", "abort", "verify"])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import disks
 from tests.support.fleet import Fleet, count, running_fleet
 
 pytestmark = pytest.mark.ssh
@@ -174,12 +175,7 @@ def test_host_that_is_away_and_comes_back(pair_fleet: Fleet) -> None:
 @pytest.mark.root
 def test_disk_that_is_too_small(pair_fleet: Fleet, tmp_path: Path) -> None:
     """A host whose disk cannot hold its share is refused with need and room; the other can do without it."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"needs the right to mount: {mounted.stderr.decode().strip()}")
-    try:
+    with disks.small_disk(tmp_path / "disk", "64k") as disk:
         hosts = pair_fleet.directory / "small.txt"
         hosts.write_text(f"alpha 1 output_dir={disk}/train\nbeta 1\n")
         refused = pair_fleet.launch("--hosts", str(hosts))
@@ -191,5 +187,3 @@ def test_disk_that_is_too_small(pair_fleet: Fleet, tmp_path: Path) -> None:
         assert [len(host["units"]) for host in json.loads(left_out.stdout)["hosts"]] == [0, 24]
         heedless = pair_fleet.run(*pair_fleet.argv("plan", "--hosts", str(hosts), "--skip-space-check"))
         assert "66 kB free: should it run full, that host stops" in heedless.stderr
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)

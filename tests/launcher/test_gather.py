@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from shard.records import read_shard
 from shard.sidecars import complete_unit
 from shard.store import open_store
 from shard.verify.stores import verify, verify_job
+from tests.support import disks
 from tests.support.jobs import unsigned
 from tests.support.localhosts import FIRST, SECOND, UNITS, Cluster, copied, write_plan_of
 from tests.support.plans import plan_of, tree_of
@@ -411,12 +411,8 @@ def test_directories_of_others_are_refused(cluster: Cluster, tmp_path: Path) -> 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk with room for a part of the holdout."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("needs to mount a tmpfs")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with disks.small_disk(tmp_path / "disk", "64k") as mount:
+        yield mount
 
 
 @pytest.mark.root

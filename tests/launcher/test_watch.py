@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from provision.rundir import RunDirectory
 from provision.shows import Style
 from provision.watch import watch
 from shard.progress import AnyEvent, HostDone, HostStarted, Progress, UnitDone, encode
+from tests.support import disks
 from tests.support.plans import plan_of
 
 EVENTS: tuple[AnyEvent, ...] = (
@@ -118,16 +118,8 @@ def test_a_torn_events_file_can_be_read(run: RunDirectory) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], capture_output=True).returncode:
-        pytest.skip("cannot mount a small file system")
-    try:
+    with disks.small_disk(tmp_path / "disk", "1m") as mount:
         yield mount
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
 
 
 @pytest.mark.root

@@ -29,6 +29,7 @@ from shard.store import committed, directories_of, discard, open_store
 from shard.stored import open_stored
 from shard.verify.report import Report
 from shard.verify.stores import verify
+from tests.support import disks
 from tests.support.jobs import compressed_job, make_job, rank_spec, write_corpus, write_job
 from tests.support.supervisors import supervising
 from tests.support.worker import write_all
@@ -224,11 +225,7 @@ def test_a_host_without_its_rank_table_does_nothing(harm: str, written: Job, ran
 
 def test_a_full_disk_leaves_nothing_half(written: Job, ranks: Path, tmp_path: Path) -> None:
     """Without space for a frame or a table the host stops, names the place, and resumes when there is some."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("needs root, to mount a small file system")
-    try:
+    with disks.small_disk(tmp_path / "disk", "64k") as disk:
         job = replace(written, output_dir=str(disk / "t"), holdout_dir=str(disk / "h"))
         directory = write_job(job, tmp_path, ranks)
         with supervising(directory) as supervisor:
@@ -244,8 +241,6 @@ def test_a_full_disk_leaves_nothing_half(written: Job, ranks: Path, tmp_path: Pa
         assert done is not None
         assert done.outcome == "complete"
         assert findings(job) == set()
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_raw_and_compressed_never_mix(raw: Job, written: Job, job: Job, corpus: Path) -> None:

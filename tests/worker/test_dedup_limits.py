@@ -1,7 +1,6 @@
 """shard/dedup where space runs out, and where Ctrl+C comes while DuckDB is at work."""
 
 import os
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,21 +16,14 @@ from shard.dedup.pairs import KeyStore
 from shard.dedup.parts import Take
 from shard.dedup.settings import Scheme, Settings
 from shard.errors import DiskFullError
+from tests.support import disks
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(mount)], capture_output=True).returncode:
-        pytest.skip("needs to mount a tmpfs")
-    try:
+    with disks.small_disk(tmp_path / "disk", "6m") as mount:
         yield mount
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def test_too_little_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("megabytes", "memory"), [(8, None), (32, LITTLE)], ids=["keys", "spilled"])
 def test_full_disk(parts: list[Made], tmp_path: Path, megabytes: int, memory: int | None) -> None:
     """A disk without room for the keys, or for what is sorted, is named; the keys are gone afterwards."""
-    with small_disk(tmp_path / "disk", megabytes) as disk:
+    with small_disk(tmp_path / "disk", f"{megabytes}m") as disk:
         reason = "No space left" if memory is None else "failed to offload"
         with pytest.raises(DiskFullError, match=f"{disk}/work: no space for keys .*{reason}.* start again: signatures"):
             found_in(parts, disk / "work", memory)
@@ -141,7 +141,7 @@ def test_no_room_for_signatures(tmp_path: Path) -> None:
     settings = Settings(scheme=Scheme(num_perm=1024), bands=1, rows=1)
     keys = np.arange(4000, dtype=np.uint64).reshape(2000, 2)
     alike = Made(np.ones((2000, 1024), dtype=np.uint32), keys, settings)
-    with small_disk(tmp_path / "disk", 6) as disk:
+    with small_disk(tmp_path / "disk", "6m") as disk:
         with pytest.raises(DiskFullError, match=f"{disk}/work: No space left"):
             found_in([alike], disk / "work", None)
         assert not any((disk / "work").iterdir())

@@ -20,6 +20,7 @@ from shard.formats.megatron import index_bytes
 from shard.frozen import sealed_json
 from shard.job import Holdout, TokenizerSpec
 from shard.records import read_shard
+from tests.support import disks
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
 from tests.support.worker import write_all
 
@@ -66,17 +67,8 @@ def own_store(store: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Another file system, of 256 kB: none of the exports fits."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount)]
-    if (done := subprocess.run(command, capture_output=True, text=True)).returncode != 0:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
-    try:
+    with disks.small_disk(tmp_path / "disk", "256k") as mount:
         yield mount
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
 
 
 # What readers cannot take

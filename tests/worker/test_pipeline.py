@@ -438,7 +438,7 @@ def test_killed_at_any_moment(at: int, corpus_dir: Path, tmp_path: Path) -> None
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
-    with disks.small_disk(tmp_path / "disk", 2) as mount:
+    with disks.small_disk(tmp_path / "disk", "2m") as mount:
         yield mount
 
 

@@ -29,6 +29,7 @@ from shard.progress import (
     decode,
 )
 from shard.store import directories_of
+from tests.support import disks
 from tests.support.hub import RunningHub, running_hub
 from tests.support.jobs import QUICK, RUN_ID, hub_dataset, hub_units, json_spec, make_job, write_corpus, write_job
 from tests.support.supervisors import Supervisor, kill, supervising, wait_until
@@ -513,13 +514,7 @@ def _waits(pid: int, lock: Path) -> bool:
 
 def test_a_full_disk_stops_the_host(corpus_dir: Path, tmp_path: Path) -> None:
     """A full disk is no unit's fault: the host stops, says where, and the units stay pending; later it resumes."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("cannot mount a small file system")
-    try:
+    with disks.small_disk(tmp_path / "disk", "1m") as disk:
         job = make_job(corpus_dir, disk / "out", ranks=2)
         directory = write_job(job, tmp_path)
         with supervising(directory) as supervisor:
@@ -534,5 +529,3 @@ def test_a_full_disk_stops_the_host(corpus_dir: Path, tmp_path: Path) -> None:
         with supervising(directory) as supervisor:
             supervisor.end()
             assert supervisor.process.returncode == 0
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
