@@ -1,5 +1,6 @@
 """Sending every host its job."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,10 @@ from shard.compression import RANKS_FILE
 from shard.disk import write_atomic
 from shard.frozen import canonical_json
 
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""What is never in the environment of a run, where others could see it."""
+
+def without_secrets() -> dict[str, str]:
+    """The environment of this process for that of a run, where others can see it."""
+    return {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
 
 
 @dataclass(frozen=True, slots=True)

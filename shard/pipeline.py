@@ -106,7 +106,7 @@ def write_unit(place: Workplace, unit: Unit, then: Unit | None = None) -> Writte
     text_bytes = 0
     # Four compress what one tokenizes.
     threads = min(4, place.spare_cores)
-    writer = UnitWriter(job, unit, place.directories, place.rank, codec=place.codec, spare_cores=threads)
+    writer = UnitWriter(job, unit, place.directories, place.rank, codec=place.codec, spare_cores=threads, scheme=scheme)
     try:
         kept = (place.scratch, place.locations, place.intake)
         with open_unit(job.dataset, unit, job.options, *kept, then) as opened:

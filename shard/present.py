@@ -29,15 +29,15 @@ def lacking_sidecars(directory: Path, stem: str, record: ShardRecord, options: O
     Signatures are made again for who asks for them, where they do not serve the scheme that is asked for.
     """
     wanted = sidecars_for(options.trainers, record.tokens)
-    signed = options.signatures is not None and record.documents > 0
-    if not wanted and not record.sidecars and not signed:
+    scheme = options.signatures if record.documents else None
+    if not wanted and not record.sidecars and scheme is None:
         return ()
     lacking = [
         suffix
         for suffix in sorted({*wanted, *record.sidecars} - {SIGNATURES})
         if suffix not in record.sidecars or not _has_sidecar(f"{directory}/{stem}.{suffix}", suffix, record)
     ]
-    if options.signatures is not None and signed and signed_by(directory, stem, record, options.signatures) is None:
+    if scheme is not None and signed_by(directory, stem, record, scheme) is None:
         lacking.append(SIGNATURES)
     return tuple(lacking)
 

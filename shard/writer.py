@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shard.dedup.settings import Scheme
 from shard.dedup.signatures import Rows, SignatureFile
 from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.formats.frames import Codec
@@ -53,8 +54,9 @@ class UnitWriter:
         *,
         codec: Codec | None = None,
         spare_cores: int = 0,
+        scheme: Scheme | None = None,
     ) -> None:
-        """`codec` compresses, in up to so many threads beside the caller's."""
+        """`codec` compresses, in up to so many threads beside the caller's; by `scheme` every batch has signatures."""
         self._job = job
         self._unit = unit
         self._directories = directories
@@ -69,7 +71,7 @@ class UnitWriter:
             for split, directory in directories.items():
                 _remove_leftovers(directory, f".{unit.stem}.")
                 self._files[split] = _SplitFile(self._create(directory))
-                if (scheme := job.options.signatures) is not None:
+                if scheme is not None:
                     temporary = directory / f".{unit.stem}.{SIGNATURES}.{os.getpid()}.tmp"
                     self._files[split].signatures = SignatureFile(temporary, scheme)
         except BaseException:

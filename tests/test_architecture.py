@@ -58,7 +58,7 @@ SHARED = {
     # Duplicates on all hosts: keys come to the launcher, removal lists go back.
     "shard.dedup.gathered": {"Found", "Some", "UnitKeys", "find_gathered"},
     "shard.dedup.pairs": {"require_duckdb"},
-    "shard.dedup.parts": {"Duplicates"},
+    "shard.dedup.parts": {"Duplicates", "Take"},
     "shard.dedup.questions": {"KeysQuestion", "SignaturesQuestion", "keys_size"},
     "shard.dedup.sources": {"source_of"},
     "shard.dedup.text": {"token_bytes_of"},

@@ -1,6 +1,5 @@
 """dedup of what a run has left on its hosts."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from provision.dedup.search import Leavings, leavings_of, search, unsigned, work
 from provision.dedup.sign import require_text, write_signing_run
 from provision.errors import NotProvenStoppedError, ProvisionError
 from provision.plan import Plan
-from provision.push import SECRETS, require_nobody_at_work
+from provision.push import require_nobody_at_work, without_secrets
 from provision.rundir import SCRIPT_NAME, RunDirectory, find_run
 from provision.settle import stop_hosts
 from shard.dedup.gathered import Found
@@ -110,8 +109,7 @@ def _alone(run: RunDirectory) -> Iterator[Plan]:
 
 def _run_script(run: RunDirectory, style: Sequence[str]) -> int:
     """Returns its exit code. Ctrl+C reaches it as well, and it answers for both; other signals are passed on."""
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    process = subprocess.Popen(["bash", SCRIPT_NAME, *style], cwd=run.path, env=environment)
+    process = subprocess.Popen(["bash", SCRIPT_NAME, *style], cwd=run.path, env=without_secrets())
 
     def pass_on(number: int, _: FrameType | None) -> None:
         process.send_signal(number)

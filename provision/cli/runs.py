@@ -13,7 +13,7 @@ from rich.console import Console
 from provision.cli.options import run_options
 from provision.preflight import failures, require_ready
 from provision.prepare import Prepared, Request, prepare, write_run
-from provision.push import SECRETS, hand_over_token
+from provision.push import hand_over_token, without_secrets
 from provision.report import checks_table, plan_table
 from provision.rundir import SCRIPT_NAME
 from provision.survey import Answer
@@ -74,12 +74,10 @@ def start(prepared: Prepared, *, plain: bool, as_json: bool) -> None:
     click.echo(f"run {prepared.plan.run_id}: {prepared.run.path}", err=True)
     # Not in the environment of what follows, where others could see it.
     hand_over_token(prepared.run, prepared.plan)
-    for name in SECRETS:
-        os.environ.pop(name, None)
     # The script is the run: from here on this process is the script.
     sys.stdout.flush()
     os.chdir(prepared.run.path)
-    os.execvp("bash", ["bash", SCRIPT_NAME, *style])  # noqa: S606  no shell parses these words
+    os.execvpe("bash", ["bash", SCRIPT_NAME, *style], without_secrets())  # noqa: S606  no shell parses these words
 
 
 def _say_checks(prepared: Prepared) -> None:

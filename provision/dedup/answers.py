@@ -12,6 +12,7 @@ from provision.plan import HostPlan, Plan
 from provision.remote import ask_shard, job_argument
 from provision.rundir import RunDirectory
 from shard.dedup.gathered import Some, UnitKeys
+from shard.dedup.parts import Take
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion, keys_size
 from shard.dedup.settings import Scheme, Settings
 from shard.disk import write_atomic
@@ -24,7 +25,6 @@ _WORKERS = 8
 
 T = TypeVar("T")
 R = TypeVar("R")
-Take = Callable[[int, bytes], None]
 
 
 class Hosts:
@@ -76,7 +76,7 @@ class Hosts:
     def fetch_signatures(
         self, homes: Mapping[int, str], scheme: Scheme, wanted: Mapping[int, Some], take: Take
     ) -> None:
-        """See FetchShards; `homes` says which host has which unit. Raises RemoteError."""
+        """See FetchUnits; `homes` says which host has which unit. Raises RemoteError."""
         by_host: dict[str, list[int]] = {}
         sizes = {number: 4 * scheme.num_perm * some.count for number, some in wanted.items()}
         for number, some in wanted.items():
@@ -88,7 +88,7 @@ class Hosts:
                 answer = self._ask(channel, host, "signatures", msgspec.json.encode(question))
                 parts = _split(host, answer, [sizes[number] for number in numbers])
                 for number, data in zip(numbers, parts, strict=True):
-                    take(number, bytes(data))
+                    take(number, data)
 
         self._on(by_host, fetch)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.dedup.answers import Hosts, Take
+from provision.dedup.answers import Hosts
 from provision.errors import InputError
 from provision.gather import Gathered, gather
 from provision.hostjob import job_of
@@ -13,6 +13,7 @@ from provision.placement import Kept
 from provision.plan import Plan
 from provision.rundir import RunDirectory
 from shard.dedup.gathered import Found, Some, UnitKeys, find_gathered
+from shard.dedup.parts import Take
 from shard.dedup.settings import Scheme, Settings
 from shard.dedup.sources import source_of
 from shard.frozen import canonical_json

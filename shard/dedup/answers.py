@@ -35,10 +35,13 @@ def keys_of_units(job: Job, question: KeysQuestion) -> Iterator[bytes]:
 
 
 def signatures_of_units(job: Job, question: SignaturesQuestion) -> Iterator[bytes]:
-    """For each shard [positions, permutations] uint32. Raises JobError."""
+    """For each unit [positions, permutations] uint32. Raises JobError."""
     for wanted in question.wanted:
-        rows = _rows(job, wanted.unit, wanted.split, question.scheme, checked=False)
-        yield rows["values"][np.array(wanted.positions, dtype=np.int64)].tobytes()
+        train, holdout = (_rows(job, wanted.unit, split, question.scheme, checked=False) for split in SPLITS)
+        positions = np.array(wanted.positions, dtype=np.int64)
+        of_train = int(np.searchsorted(positions, len(train)))
+        found = train["values"][positions[:of_train]], holdout["values"][positions[of_train:] - len(train)]
+        yield np.concatenate(found).tobytes()
 
 
 def _rows(job: Job, unit: int, split: Split, scheme: Scheme, *, checked: bool) -> Rows:

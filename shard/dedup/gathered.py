@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shard.dedup.find import find_duplicates
-from shard.dedup.lists import pack_lists, removed_of, removed_sha256, write_lists
+from shard.dedup.lists import pack_lists, removed_of, removed_sha256, shard_name, write_lists
 from shard.dedup.parts import Duplicates, Take
 from shard.dedup.questions import DIGEST_BYTES, Wanted, banded, keys_size
 from shard.dedup.settings import Settings
@@ -19,11 +19,11 @@ from shard.records import SPLITS, Split
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """Documents of one shard whose signatures are wanted."""
+    """Documents of one unit whose signatures are wanted."""
 
     unit: int
-    split: Split
     positions: NDArray[np.int64]
+    """Ascending, those of train before those of holdout."""
 
     @property
     def count(self) -> int:
@@ -31,11 +31,11 @@ class Some:
 
     def wanted(self) -> Wanted:
         """As it is sent."""
-        return Wanted(self.unit, self.split, self.positions.tolist())
+        return Wanted(self.unit, self.positions.tolist())
 
 
-FetchShards = Callable[[Mapping[int, Some], Take], None]
-"""Given what is wanted of shards, by their number: has their signatures taken."""
+FetchUnits = Callable[[Mapping[int, Some], Take], None]
+"""Given what is wanted of units, by their place in the order: has their signatures taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +64,25 @@ class UnitKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """Of a unit what went to one split; a Part."""
+class _Unit:
+    """One unit, train before holdout; a Part."""
 
     keys: UnitKeys
-    split: Split
     settings: Settings
 
     @property
-    def name(self) -> str:
-        return f"{self.keys.unit:06d}.{self.split}"
-
-    @property
     def documents(self) -> int:
-        return self.keys.documents[self.split]
+        return sum(self.keys.documents.values())
 
     @property
     def source(self) -> str:
         return self.keys.source
 
     def exact(self) -> NDArray[np.uint64]:
-        return self._rows()[:, :2]
+        return self.keys.read(self.settings)[:, :2]
 
     def banded(self) -> NDArray[np.uint64]:
-        return self._rows()[:, 2:]
-
-    def _rows(self) -> NDArray[np.uint64]:
-        # Those of train stand before those of holdout.
-        first = 0 if self.split == "train" else self.keys.documents["train"]
-        return self.keys.read(self.settings)[first : first + self.documents]
+        return self.keys.read(self.settings)[:, 2:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,23 +106,21 @@ class Found:
 
     def pack(self, units: Iterable[int], path: Path) -> None:
         """Write the lists of some units as one file."""
-        names = (f"{unit:06d}.{split}" for unit in units for split in SPLITS)
+        names = (shard_name(f"{unit:06d}", split) for unit in units for split in SPLITS)
         pack_lists({name: self.lists[name] for name in names}, path)
 
 
 def find_gathered(
-    units: Sequence[UnitKeys], settings: Settings, work: Path, fetch: FetchShards, memory: int | None = None
+    units: Sequence[UnitKeys], settings: Settings, work: Path, fetch: FetchUnits, memory: int | None = None
 ) -> Found:
     """Find the duplicates among all documents: by unit, in a unit train before holdout.
 
     Raises as find_duplicates does.
     """
-    sides = [_Side(unit, split, settings) for unit in units for split in SPLITS]
 
     def fetch_parts(wanted: Mapping[int, NDArray[np.int64]], take: Take) -> None:
-        some = ((number, sides[number], positions) for number, positions in wanted.items())
-        fetch({number: Some(side.keys.unit, side.split, positions) for number, side, positions in some}, take)
+        fetch({number: Some(units[number].unit, positions) for number, positions in wanted.items()}, take)
 
-    duplicates = find_duplicates(sides, settings, work, fetch_parts, memory)
-    sizes = [(side.name, side.documents) for side in sides]
+    duplicates = find_duplicates([_Unit(unit, settings) for unit in units], settings, work, fetch_parts, memory)
+    sizes = [(shard_name(f"{unit.unit:06d}", split), unit.documents[split]) for unit in units for split in SPLITS]
     return Found(duplicates, sizes, removed_of(duplicates, sizes))

@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 from shard.dedup.parts import Duplicates, within
 from shard.disk import fsync_directory, write_atomic
 from shard.errors import JobError
+from shard.records import Split
 
 Sizes = Sequence[tuple[str, int]]
 """(name of a shard, its documents), as numbered."""
+
+
+def shard_name(stem: str, split: Split) -> str:
+    """What a shard is called where those of both splits lie together: `000012.train`."""
+    return f"{stem}.{split}"
 
 
 def removed_of(duplicates: Duplicates, sizes: Sizes) -> dict[str, NDArray[np.int64]]:

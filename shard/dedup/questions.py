@@ -3,7 +3,6 @@
 import msgspec
 
 from shard.dedup.settings import Scheme, Settings
-from shard.records import Split
 
 
 class KeysQuestion(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,11 +13,11 @@ class KeysQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True):
-    """Some documents of one shard."""
+    """Some documents of one unit."""
 
     unit: int
-    split: Split
     positions: list[int]
+    """Ascending, those of train before those of holdout."""
 
 
 class SignaturesQuestion(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,10 +3,8 @@
 import time
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from shard.dedup.copying import copy_unit, dropped_with
-from shard.dedup.lists import unpack_lists
+from shard.dedup.lists import shard_name, unpack_lists
 from shard.errors import JobError
 from shard.formats.payload import Payload
 from shard.job import Unit
@@ -23,10 +21,8 @@ def write_remaining(place: Workplace, removal: Removal, lists: Path, unit: Unit)
     Raises ShardError; nothing half-written stays.
     """
     started = time.monotonic()
-    # Nothing is signed here: who asks for signatures has them made of what is committed.
-    job = replace(place.job, options=replace(place.job.options, signatures=None))
     shards = {split: _shard(place, removal, split, unit) for split in SPLITS}
-    removed = {split: unpack_lists(lists, f"{unit.stem}.{split}") for split in SPLITS}
+    removed = {split: unpack_lists(lists, shard_name(unit.stem, split)) for split in SPLITS}
     read = 0
 
     def count(block: Payload) -> None:
@@ -35,7 +31,7 @@ def write_remaining(place: Workplace, removal: Removal, lists: Path, unit: Unit)
         place.counters.add(len(block.offsets) - 1, len(block.tokens), block.tokens.nbytes)
 
     writer = UnitWriter(
-        job, unit, place.directories, place.rank, codec=place.codec, spare_cores=min(4, place.spare_cores)
+        place.job, unit, place.directories, place.rank, codec=place.codec, spare_cores=min(4, place.spare_cores)
     )
     try:
         copy_unit(writer, shards, removed, count)

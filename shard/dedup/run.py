@@ -130,15 +130,7 @@ def _files(pair: dict[Split, Stored], directory: Path, settings: Settings) -> tu
     facts = pair["train"].record.source
     shards = [shard for split in SPLITS for shard in pair[split].shards]
     shards.sort(key=lambda shard: (shard.record.unit, SPLITS.index(shard.record.split)))
-    return tuple(
-        UnitFile(
-            shard,
-            directory / f"{shard.stem}.{shard.record.split}",
-            settings,
-            source_of(shard.record.source.path, facts),
-        )
-        for shard in shards
-    )
+    return tuple(UnitFile(shard, directory, settings, source_of(shard.record.source.path, facts)) for shard in shards)
 
 
 def sizes_of(files: Sequence[UnitFile]) -> list[tuple[str, int]]:

@@ -11,15 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shard.dedup.header import signatures_size
+from shard.dedup.lists import shard_name
 from shard.dedup.parts import Take
 from shard.dedup.settings import Scheme, Settings
-from shard.dedup.signatures import (
-    Rows,
-    banded_of,
-    checked_rows,
-    exact_of,
-    mapped_rows,
-)
+from shard.dedup.signatures import Rows, banded_of, checked_rows, exact_of, mapped_rows
 from shard.dedup.signing import sign_shard
 from shard.dedup.text import TokenBytes
 from shard.disk import fsync_directory, write_atomic
@@ -46,14 +41,14 @@ class UnitFile:
     """See above; a Part."""
 
     shard: StoredShard
-    path: Path
-    """Without suffix, of the file that is made where none stands beside the shard."""
+    directory: Path
+    """Where the file is made, if none stands beside the shard."""
     settings: Settings
     source: str
 
     @property
     def name(self) -> str:
-        return f"{self.shard.stem}.{self.shard.record.split}"
+        return shard_name(self.shard.stem, self.shard.record.split)
 
     @property
     def documents(self) -> int:
@@ -76,7 +71,7 @@ class UnitFile:
         """Read the shard, and commit the file. Raises VerificationError for a damaged shard, DiskFullError."""
         digest = sign_shard(self.shard, table, self.settings.scheme, self._data_path)
         write_atomic(self._record_path, sealed_json(self._record(tokenizer_sha256, digest)))
-        fsync_directory(self.path.parent)
+        fsync_directory(self.directory)
 
     def exact(self) -> NDArray[np.uint64]:
         """See Part. Raises VerificationError."""
@@ -111,11 +106,11 @@ class UnitFile:
 
     @property
     def _data_path(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.sig")
+        return self.directory / f"{self.name}.sig"
 
     @property
     def _record_path(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.json")
+        return self.directory / f"{self.name}.json"
 
     def _record(self, tokenizer_sha256: str, sha256: str) -> SignatureRecord:
         return SignatureRecord(

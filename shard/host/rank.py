@@ -103,7 +103,7 @@ class _Rank:
         self._link = link
         self._place = place
         self._removal = place.job.removal
-        self._lists = job_directory
+        self._job_directory = job_directory
         self._unit = -1
         self._retries = 0
         self._table: TokenBytes | None = None
@@ -166,7 +166,7 @@ class _Rank:
         log.info("unit %d: %s part %d of %d", unit.ordinal, unit.path, unit.part + 1, unit.parts)
         try:
             if self._removal is not None:
-                return write_remaining(self._place, self._removal, self._lists / self._removal.lists_file, unit)
+                return write_remaining(self._place, self._removal, self._job_directory / self._removal.lists_file, unit)
             return write_unit(self._place, unit, then)
         except Exception as error:  # noqa: BLE001  logged with its traceback, reported, and counted against the unit
             self._failed(unit, error)
