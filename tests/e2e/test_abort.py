@@ -74,7 +74,7 @@ def test_ctrl_c(
     On every kind of host, for `launch` and for the script alone, as a signal to the process group and typed at a real
     terminal. The same command goes on from there.
     """
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = (fleet.start if started_as == "launch" else fleet.start_script)(terminal=by == "terminal")
     at_work(running)
     if by == "terminal":
@@ -96,7 +96,7 @@ def test_ctrl_c(
 def test_second_ctrl_c_kills_at_once(pair_fleet: Fleet, record_property: Callable[[str, object], None]) -> None:
     """A rank that ignores SIGTERM is given its grace on the first Ctrl+C, and none after a second."""
     fleet = pair_fleet
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start("--grace", "120")
     at_work(running)
     os.kill(fleet.ranks()[0].pid, signal.SIGSTOP)
@@ -112,7 +112,7 @@ def test_a_rank_that_ignores_sigterm_is_killed(
 ) -> None:
     """With the default grace, one Ctrl+C ends such a rank, too, within ten seconds."""
     fleet = pair_fleet
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start()
     at_work(running)
     os.kill(fleet.ranks()[0].pid, signal.SIGSTOP)
@@ -132,7 +132,7 @@ def test_other_signals_stop_as_ctrl_c_does(
     fleet: Fleet, number: signal.Signals, to_all: bool, record_property: Callable[[str, object], None]
 ) -> None:
     """SIGTERM and SIGHUP, to the launcher alone or to all its group, stop every host: exit 130."""
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start()
     at_work(running)
     if to_all:
@@ -145,7 +145,7 @@ def test_other_signals_stop_as_ctrl_c_does(
 def test_a_closed_terminal_stops_the_run(local_fleet: Fleet, record_property: Callable[[str, object], None]) -> None:
     """When the window is closed, the run is stopped and settled, though nobody can be told."""
     fleet = local_fleet
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start(terminal=True)
     at_work(running)
     assert running.terminal is not None
@@ -205,7 +205,7 @@ def test_ctrl_c_while_jobs_are_sent(pair_fleet: Fleet, record_property: Callable
 @both_kinds_of_hosts
 def test_killed_launcher_leaves_nothing(fleet: Fleet, record_property: Callable[[str, object], None]) -> None:
     """SIGKILL of the launcher ends every process of the run within seconds; the next start goes on."""
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start()
     at_work(running)
     running.send(signal.SIGKILL)
@@ -221,7 +221,7 @@ def test_killed_launcher_leaves_nothing(fleet: Fleet, record_property: Callable[
 def test_killed_pdsh_ends_the_run(pair_fleet: Fleet, record_property: Callable[[str, object], None]) -> None:
     """SIGKILL of pdsh ends the workers and then the launcher: exit 1, the hosts named."""
     fleet = pair_fleet
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start()
     at_work(running)
     (pdsh,) = fleet.named("pdsh")
@@ -273,7 +273,7 @@ def test_a_host_that_cannot_be_asked_is_named(
     """When a host cannot be shown to be quiet, the exit code is 3 and its name is printed; the others are stopped."""
     fleet = pair_fleet
     assert fleet.loopback is not None
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start()
     at_work(running)
     fleet.loopback.stop("beta")
@@ -287,7 +287,7 @@ def test_third_ctrl_c_leaves_at_once(pair_fleet: Fleet) -> None:
     """A third Ctrl+C does not wait for a host that gives no answer: exit 3, hosts named; they stop by themselves."""
     fleet = pair_fleet
     assert fleet.loopback is not None
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start()
     at_work(running)
     # Its daemon takes no new connection; the one under way goes on.
@@ -311,7 +311,7 @@ def test_abort_from_another_process(pair_fleet: Fleet, record_property: Callable
     directories.
     """
     fleet = pair_fleet
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start()
     at_work(running)
     status = json.loads(fleet.call("status", fleet.run_id, "--json").stdout)
@@ -367,7 +367,7 @@ def test_abort_before_the_hosts_have_begun(pair_fleet: Fleet, record_property: C
 def test_lease(pair_fleet: Fleet, record_property: Callable[[str, object], None]) -> None:
     """Hosts are reassured as long as the launcher lives, and stop when it falls silent with its connections open."""
     fleet = pair_fleet
-    fleet.hold_after(10)
+    fleet.hold_after(5)
     running = fleet.start("--lease", "4")
     at_work(running)
     leases = [fleet.homes[host] / f".shardfleet/runs/{fleet.run_id}/{host}/lease" for host in ("alpha", "beta")]

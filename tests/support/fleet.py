@@ -289,8 +289,11 @@ class Fleet:
         self.hub.arm({"kind": "stall", "where": "cdn", "seconds": seconds, "times": None})
 
     def hold_after(self, units: int) -> None:
-        """The Hub lets about so many units through and then answers nothing more, but for the first file, which
-        planning reads: work stays under way."""
+        """The Hub lets so many units through, or up to three more, and then answers nothing more: work stays under way.
+
+        The first file, which planning reads, is not held. All of them may go to one host: with as many as its share,
+        that host is done and no longer under way.
+        """
         others = {"where": "cdn", "path": "*/part-[!0]*"}
         self.hub.arm(
             # A unit takes two requests: footer and text.
