@@ -9,10 +9,7 @@ import click
 import msgspec
 
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion
-from shard.dedup.settings import Scheme
-from shard.dedup.unsigned import unsigned_units
 from shard.errors import ShardError, VerificationError
-from shard.frozen import read_record
 from shard.host.commits import commits_of, discard_units
 from shard.host.contents import contents_of
 from shard.host.detach import start_detached
@@ -21,9 +18,13 @@ from shard.host.follow import follow, follow_once
 from shard.host.requests import ask
 from shard.host.stopping import left_of, stop
 from shard.host.supervisor import run_host
-from shard.host.survey import HubQuestion, survey
-from shard.job import Job
-from shard.progress import HostStarted, encode
+from shard.host.survey import survey
+from shard.records.dedup import Scheme
+from shard.records.frozen import read_record
+from shard.records.hub import HubQuestion
+from shard.records.job import Job
+from shard.records.progress import HostStarted, encode
+from shard.signatures.unsigned import unsigned_units
 
 _job = click.option(
     "--job",

@@ -8,18 +8,18 @@ from msgspec.structs import replace
 from provision.catalog.types import Catalog
 from provision.dedup.search import Leavings
 from provision.errors import InputError
-from provision.holdings import holdings_of
 from provision.hosts import check_directory
-from provision.ledger import read_ledger
-from provision.plan import Leftovers, Plan, run_id_of, unranked
-from provision.preflight import notes, take_stock
-from provision.prepare import Prepared
-from provision.rundir import RunDirectory
-from provision.survey import survey_hosts
-from provision.tokenizers import FetchedTokenizer
+from provision.plan.ledger import read_ledger
+from provision.plan.plan import Leftovers, Plan, run_id_of, unranked
+from provision.plan.rundir import RunDirectory
+from provision.prepare.holdings import holdings_of
+from provision.prepare.preflight import notes, take_stock
+from provision.prepare.prepare import Prepared
+from provision.prepare.survey import survey_hosts
+from provision.tokenizer.resolve import FetchedTokenizer
 from shard.dedup.gathered import Found
-from shard.dedup.settings import Settings
-from shard.identity import without_some
+from shard.records.dedup import Settings
+from shard.records.identity import without_some
 
 
 def require_others(plan: Plan, output_dir: str, holdout_dir: str) -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from provision.dedup.answers import Hosts
 from provision.errors import InputError
-from provision.gather import Gathered, gather
-from provision.hostjob import job_of
-from provision.placement import Kept
-from provision.plan import Plan
-from provision.rundir import RunDirectory
+from provision.finish.gather import Gathered, gather
+from provision.finish.placement import Kept
+from provision.plan.hostjob import job_of
+from provision.plan.plan import Plan
+from provision.plan.rundir import RunDirectory
 from shard.dedup.gathered import Found, Some, UnitKeys, find_gathered
 from shard.dedup.parts import Take
-from shard.dedup.settings import Scheme, Settings
 from shard.dedup.sources import source_of
-from shard.frozen import canonical_json
-from shard.records import directory_record
+from shard.records.dedup import Scheme, Settings
+from shard.records.frozen import canonical_json
+from shard.records.shards import directory_record
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ import sys
 from msgspec.structs import replace
 
 from provision.dedup.search import Leavings
-from provision.plan import Plan
-from provision.push import hand_over_token, require_nobody_at_work
-from provision.script import render_script
-from shard.dedup.settings import Scheme
-from shard.dedup.text import token_bytes_of
-from shard.disk import write_atomic
+from provision.plan.plan import Plan
+from provision.prepare.script import render_script
+from provision.reach.atwork import require_nobody_at_work
+from provision.run.push import hand_over_token
+from shard.records.dedup import Scheme
+from shard.signatures.text import token_bytes_of
+from shard.storage.disk import write_atomic
 from shard.tokenizer.load import load_reference
 
 

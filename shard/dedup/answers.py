@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion, banded
-from shard.dedup.settings import Scheme
-from shard.dedup.signatures import Rows, banded_of, checked_rows, exact_of, mapped_rows
 from shard.errors import JobError
-from shard.job import Job
-from shard.present import signed_by
-from shard.records import SPLITS, Split, read_shard
-from shard.store import directories_of
-from shard.trainers import SIGNATURES
+from shard.records.dedup import Scheme
+from shard.records.job import Job
+from shard.records.shards import SPLITS, Split, read_shard
+from shard.records.trainers import SIGNATURES
+from shard.signatures.rows import Rows, banded_of, checked_rows, exact_of, mapped_rows
+from shard.storage.present import signed_by
+from shard.storage.store import directories_of
 
 
 def keys_of_units(job: Job, question: KeysQuestion) -> Iterator[bytes]:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from shard.dedup.clusters import Clusters, alike
 from shard.dedup.groups import gathered
-from shard.dedup.minhash import has_signature
 from shard.dedup.pairs import KeyStore
 from shard.dedup.parts import Duplicates, Fetch, Part, numbered, within
-from shard.dedup.settings import Settings
-from shard.disk import disk_full_named
+from shard.records.dedup import Settings
+from shard.signatures.minhash import has_signature
+from shard.storage.disk import disk_full_named
 
 _COMPARED = 1 << 24
 """Pairs at a time, 40 bytes each. For so many signatures are read through once: five times less is read than for some

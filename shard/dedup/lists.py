@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shard.dedup.parts import Duplicates, within
-from shard.disk import fsync_directory, write_atomic
 from shard.errors import JobError
-from shard.records import Split
+from shard.records.shards import Split
+from shard.storage.disk import fsync_directory, write_atomic
 
 Sizes = Sequence[tuple[str, int]]
 """(name of a shard, its documents), as numbered."""

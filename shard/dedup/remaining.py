@@ -7,11 +7,11 @@ from shard.dedup.copying import copy_unit, dropped_with
 from shard.dedup.lists import shard_name, unpack_lists
 from shard.errors import JobError
 from shard.formats.payload import Payload
-from shard.job import Unit
 from shard.pipeline import Workplace, Written
-from shard.records import SPLITS, Split, matches, read_shard
-from shard.removal import Removal
-from shard.stored import StoredShard
+from shard.records.job import Unit
+from shard.records.removal import Removal
+from shard.records.shards import SPLITS, Split, matches, read_shard
+from shard.storage.stored import StoredShard
 from shard.writer import UnitWriter
 
 

@@ -12,20 +12,20 @@ from msgspec.structs import asdict, replace
 from numpy.typing import NDArray
 
 from shard.alone import job_alone
-from shard.compression import RANKS_FILE
 from shard.dedup.copying import copy_unit, dropped_with
 from shard.dedup.lists import removed_sha256
 from shard.dedup.processes import in_processes
 from shard.errors import JobError
-from shard.identity import without_some
-from shard.inputs import BY_SUFFIX
-from shard.job import Dataset, Holdout, Job, TokenizerSpec, Unit
-from shard.links import link_or_copy
-from shard.rankfile import read_codec
-from shard.records import ShardRecord, Split
-from shard.store import Directories, open_store
-from shard.stored import Stored, StoredShard
-from shard.whole import appearing
+from shard.records.compression import RANKS_FILE
+from shard.records.identity import without_some
+from shard.records.inputs import BY_SUFFIX
+from shard.records.job import Dataset, Holdout, Job, TokenizerSpec, Unit
+from shard.records.shards import ShardRecord, Split
+from shard.storage.links import link_or_copy
+from shard.storage.rankfile import read_codec
+from shard.storage.store import Directories, open_store
+from shard.storage.stored import Stored, StoredShard
+from shard.storage.whole import appearing
 from shard.writer import UnitWriter
 
 

@@ -17,14 +17,14 @@ from shard.dedup.pairs import require_duckdb
 from shard.dedup.parts import Duplicates
 from shard.dedup.processes import in_processes
 from shard.dedup.rewrite import Written, rewrite, units_of
-from shard.dedup.settings import Settings
 from shard.dedup.sources import source_of
-from shard.dedup.text import TokenBytes, token_bytes_of
 from shard.dedup.unitfile import UnitFile, fetch_from
 from shard.errors import DirectoryInUseError, JobError
-from shard.records import SPLITS, Split
-from shard.store import Directories
-from shard.stored import Stored, open_stored
+from shard.records.dedup import Settings
+from shard.records.shards import SPLITS, Split
+from shard.signatures.text import TokenBytes, token_bytes_of
+from shard.storage.store import Directories
+from shard.storage.stored import Stored, open_stored
 from shard.tokenizer.protocol import Reference
 
 Progress = Callable[[], None]

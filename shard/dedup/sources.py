@@ -1,6 +1,6 @@
 """Which of several datasets a source file is of (pure)."""
 
-from shard.records import SourceFacts
+from shard.records.shards import SourceFacts
 
 
 def source_of(path: str, facts: SourceFacts) -> str:

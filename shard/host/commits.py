@@ -7,16 +7,16 @@ from typing import Annotated
 
 import msgspec
 
-from shard.disk import fsync_directory
 from shard.errors import JobError
-from shard.frozen import read_record
 from shard.host.claim import unclaimed
-from shard.identity import Identity
-from shard.job import Job
-from shard.present import is_whole
-from shard.progress import UnitCounts
-from shard.records import SPLITS, ShardRecord, Split, belongs, place_of, read_directory, read_shard
-from shard.store import directories_of, discard, open_store
+from shard.records.frozen import read_record
+from shard.records.identity import Identity
+from shard.records.job import Job
+from shard.records.progress import UnitCounts
+from shard.records.shards import SPLITS, ShardRecord, Split, belongs, place_of, read_directory, read_shard
+from shard.storage.disk import fsync_directory
+from shard.storage.present import is_whole
+from shard.storage.store import directories_of, discard, open_store
 
 _SUFFIX = ".json"
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shard.frozen import canonical_json
-from shard.identity import Identity, identity_at
-from shard.job import Unit
-from shard.progress import ranges_of
-from shard.records import SPLITS, Split
+from shard.records.frozen import canonical_json
+from shard.records.identity import Identity, identity_at
+from shard.records.job import Unit
+from shard.records.progress import ranges_of
+from shard.records.shards import SPLITS, Split
 from shard.verify.chain import LineChain, end_problems, row_problems
 from shard.verify.report import Coverage, DirectoryReport, Finding, Report, UnitFacts
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Kind, Scheme, Scope, Settings
-from shard.store import Directories
+from shard.records.dedup import Kind, Scheme, Scope, Settings
+from shard.storage.store import Directories
 from shard.tokenizer.raw_bytes import ByteReference
 from tests.support.copies import planted
 from tests.support.fleet import DATASET, SHARDFLEET, Fleet, running_fleet

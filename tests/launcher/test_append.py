@@ -1,17 +1,17 @@
-"""provision/append.py: which files are new, by what hosts say they hold."""
+"""provision/prepare/append.py: which files are new, by what hosts say they hold."""
 
 import pytest
 from msgspec.structs import replace
 
-from provision.append import Added, Held, added, joined
 from provision.catalog.types import Catalog, SourceFile
 from provision.errors import InputError, NothingToAppendError
-from provision.hostjob import job_of
-from provision.plan import Plan
-from shard.compression import Compression
+from provision.plan.hostjob import job_of
+from provision.plan.plan import Plan
+from provision.prepare.append import Added, Held, added, joined
 from shard.host.contents import Contents, UnitThere
-from shard.job import Holdout
-from shard.records import DirectoryRecord, directory_record
+from shard.records.compression import Compression
+from shard.records.job import Holdout
+from shard.records.shards import DirectoryRecord, directory_record
 from tests.support.jobs import BYTES_SPEC
 from tests.support.plans import MIB, dataset, plan_of, source_files
 

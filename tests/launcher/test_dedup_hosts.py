@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from provision.dedup.answers import Hosts
 from provision.dedup.search import Leavings, leavings_of, search, unsigned
 from provision.errors import InputError, RemoteError
-from provision.plan import Plan
+from provision.plan.plan import Plan
 from shard.dedup.gathered import Some, UnitKeys
-from shard.dedup.settings import Scheme, Settings
-from shard.options import Options
+from shard.records.dedup import Scheme, Settings
+from shard.records.options import Options
 from tests.support.copies import planted
 from tests.support.localhosts import FIRST, SECOND, UNITS, Cluster, copied, write_plan_of
 from tests.support.plans import tree_of

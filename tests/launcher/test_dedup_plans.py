@@ -9,17 +9,17 @@ from provision.dedup.remove import prepare_removal, removal_plan, require_others
 from provision.dedup.search import Leavings
 from provision.dedup.sign import signing_plan
 from provision.errors import InputError
-from provision.hostjob import job_of
+from provision.finish.placement import Kept
 from provision.hosts import Host
-from provision.placement import Kept
-from provision.plan import ExportWanted, Plan, Policy
-from provision.preflight import failures, take_stock
-from provision.rundir import RunDirectory
+from provision.plan.hostjob import job_of
+from provision.plan.plan import ExportWanted, Plan, Policy
+from provision.plan.rundir import RunDirectory
+from provision.prepare.preflight import failures, take_stock
 from shard.dedup.gathered import Found
 from shard.dedup.parts import Duplicates
-from shard.dedup.settings import Scheme, Settings
-from shard.options import Options
-from shard.progress import UnitCounts
+from shard.records.dedup import Scheme, Settings
+from shard.records.options import Options
+from shard.records.progress import UnitCounts
 from tests.support.plans import plan_of
 from tests.support.surveys import answer_of
 

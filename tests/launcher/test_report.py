@@ -1,4 +1,4 @@
-"""provision/report.py: a plan and an ending in words and figures."""
+"""provision/finish/report.py: a plan and an ending in words and figures."""
 
 import io
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from provision.estimates import disk_needed
+from provision.finish.report import checks_table, plan_table, summary
 from provision.hosts import Host
-from provision.monitor import ClusterState
-from provision.plan import Plan
-from provision.preflight import take_stock
-from provision.report import checks_table, plan_table, summary
-from provision.rundir import RunDirectory
-from provision.settle import Answers
-from provision.survey import Answer, Silence
-from shard.host.survey import HubAnswer
-from shard.progress import HostDone, UnitCounts, UnitFailed, UnitsKept
+from provision.plan.estimates import disk_needed
+from provision.plan.plan import Plan
+from provision.plan.rundir import RunDirectory
+from provision.prepare.preflight import take_stock
+from provision.prepare.survey import Answer, Silence
+from provision.reach.settle import Answers
+from provision.run.monitor import ClusterState
+from shard.records.hub import HubAnswer
+from shard.records.progress import HostDone, UnitCounts, UnitFailed, UnitsKept
 from tests.support.jobs import rank_spec
 from tests.support.plans import MIB, plan_of, source_files
 from tests.support.surveys import answer_of

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi, RepoFile
 
-from shard.compression import RANKS_FILE, Compression
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
-from shard.options import Options
-from shard.records import ShardRecord
+from shard.records.compression import RANKS_FILE, Compression
+from shard.records.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.records.options import Options
+from shard.records.shards import ShardRecord
 from shard.sampling import sample_ranks
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference

@@ -9,15 +9,15 @@ from msgspec.structs import replace
 
 from shard.concat import concatenate
 from shard.errors import FingerprintError, JobError, VerificationError
-from shard.frozen import sealed_json
 from shard.host.commits import commits_of
 from shard.host.contents import contents_of
-from shard.identity import Identity, broken_link, identity_at
-from shard.job import Holdout, Job, Unit, identity_of
-from shard.records import DIRECTORY_FILE, read_directory, read_shard
+from shard.records.frozen import sealed_json
+from shard.records.identity import Identity, broken_link, identity_at
+from shard.records.job import Holdout, Job, Unit, identity_of
+from shard.records.shards import DIRECTORY_FILE, read_directory, read_shard
 from shard.source.files import content_id, filesystem
-from shard.store import committed, open_store
-from shard.stored import open_stored
+from shard.storage.store import committed, open_store
+from shard.storage.stored import open_stored
 from shard.verify.stores import verify, verify_job
 from tests.support.jobs import make_job, write_corpus
 from tests.support.plans import tree_of

@@ -12,11 +12,11 @@ from shard.dedup.gathered import Found, Some, UnitKeys, find_gathered
 from shard.dedup.parts import Take
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion, keys_size
 from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Scheme, Settings
-from shard.dedup.unsigned import unsigned_units
 from shard.errors import JobError, VerificationError
-from shard.job import Holdout, Job
-from shard.records import read_shard
+from shard.records.dedup import Scheme, Settings
+from shard.records.job import Holdout, Job
+from shard.records.shards import read_shard
+from shard.signatures.unsigned import unsigned_units
 from shard.tokenizer.raw_bytes import ByteReference
 from tests.support.copies import planted
 from tests.support.jobs import make_job, write_corpus

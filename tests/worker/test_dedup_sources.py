@@ -3,7 +3,7 @@
 import pytest
 
 from shard.dedup.sources import source_of
-from shard.records import SourceFacts
+from shard.records.shards import SourceFacts
 
 NAMED = SourceFacts(dataset="web=owner/fine books=./books", revision="web=0123abc books=77ff", text_column="text")
 JOINED = SourceFacts(dataset="owner/fine + owner/finer + owner/finer", revision="9d", text_column="text")

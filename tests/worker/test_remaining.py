@@ -10,14 +10,14 @@ from msgspec.structs import replace
 
 from shard.dedup.lists import pack_lists, removed_sha256
 from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Settings
 from shard.errors import JobError
-from shard.identity import without_some
-from shard.job import Holdout, Job
-from shard.progress import HostDone, UnitFailed
-from shard.records import read_directory, read_shard
-from shard.removal import Removal
-from shard.store import Directories
+from shard.records.dedup import Settings
+from shard.records.identity import without_some
+from shard.records.job import Holdout, Job
+from shard.records.progress import HostDone, UnitFailed
+from shard.records.removal import Removal
+from shard.records.shards import read_directory, read_shard
+from shard.storage.store import Directories
 from shard.tokenizer.raw_bytes import ByteReference
 from shard.verify.stores import verify
 from tests.support.copies import planted
