@@ -55,7 +55,11 @@ class SignatureFile:
         header = header_of(scheme)
         self._file = RawFile(temporary)
         self._digest = hashlib.sha256(header)
-        self._file.write(np.frombuffer(header, dtype=np.uint8))
+        try:
+            self._file.write(np.frombuffer(header, dtype=np.uint8))
+        except BaseException:  # nobody has this object yet who could
+            self._file.discard()
+            raise
 
     @property
     def temporary(self) -> Path:

@@ -71,6 +71,6 @@ def disk_full_named(path: Path) -> Iterator[None]:
     except OSError as error:
         if is_full(error):
             raise DiskFullError(
-                f"{path.parent}: {error.strerror}; free space there and launch again: finished units are kept"
+                f"{path.parent}: {error.strerror}; free space there and start again: what is finished is kept"
             ) from error
         raise
