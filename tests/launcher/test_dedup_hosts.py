@@ -152,3 +152,17 @@ def test_answers_that_cannot_be(cluster: Cluster, tmp_path: Path) -> None:
     wanted: Mapping[int, Some] = {0: Some(unit, np.arange(5))}
     with pytest.raises(RemoteError, match=rf"{SECOND}: 1000 bytes came of 1280"):
         Hosts(cluster.run, broken.plan).fetch_signatures({unit: SECOND}, SETTINGS.scheme, wanted, take)
+
+
+def test_signatures_damaged_since_their_keys_came(cluster: Cluster, tmp_path: Path) -> None:
+    """Keys that have come are not fetched again; signatures that are damaged since are refused all the same, with what
+    to do, and what is left of them is made again."""
+    whole = leavings(cluster)
+    search(whole, SETTINGS, tmp_path / "work", None, lambda _: None)
+    path = cluster.train(FIRST) / f"{cluster.units(FIRST)[0]:06d}.sig"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes((data[-1] ^ 128,)))
+    with pytest.raises(RemoteError, match=rf"{FIRST}: .*{path}: these are not .* remove it: it is made again"):
+        search(whole, SETTINGS, tmp_path / "work", None, lambda _: None)
+    path.unlink()
+    assert unsigned(whole, SETTINGS.scheme) == 1
