@@ -39,7 +39,7 @@ SHARED = {
     # Pure proof over reports.
     "shard.verify.coverage": {"report_of"},
     # Small helpers without state.
-    "shard.storage.disk": {"file_sha256", "fsync_directory", "write_atomic"},
+    "shard.storage.disk": {"file_sha256", "fsync_directory", "make_directory", "write_atomic"},
     "shard.storage.links": {"alias"},
     "shard.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
     # The catalog looks into the first file with the very code that will read all of them.

@@ -20,6 +20,7 @@ from provision.tokenizer.resolve import FetchedTokenizer
 from shard.dedup.gathered import Found
 from shard.records.dedup import Settings
 from shard.records.identity import without_some
+from shard.storage.disk import make_directory, write_atomic
 
 
 def require_others(plan: Plan, output_dir: str, holdout_dir: str) -> None:
@@ -74,7 +75,7 @@ def prepare_removal(
 ) -> Prepared:
     """Ask the hosts whether they can, and put the removal lists of each into the run's directory.
 
-    Raises InputError; what is wrong with hosts is in `checks`.
+    Raises InputError, DiskFullError; what is wrong with hosts is in `checks`.
     """
     old, file = leavings.run, plan.tokenizer.file
     try:
@@ -87,11 +88,11 @@ def prepare_removal(
             "what its hosts have"
         ) from error
     run.make()
-    run.next_ssh_config.write_bytes(config)
+    write_atomic(run.next_ssh_config, config, mode=0o600)
     if plan.leftovers is None:
         raise AssertionError("a plan that copies nothing")
     lists = run.removed(plan.leftovers.lists_sha256)
-    lists.mkdir(exist_ok=True)
+    make_directory(lists)
     for host in plan.hosts:
         found.pack(host.units, lists / host.name)
     say(f"asking {len(plan.hosts)} {'host' if len(plan.hosts) == 1 else 'hosts'}…")

@@ -18,6 +18,7 @@ from shard.dedup.sources import source_of
 from shard.records.dedup import Scheme, Settings
 from shard.records.frozen import canonical_json
 from shard.records.shards import directory_record
+from shard.storage.disk import make_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def search(
     """
     plan, hosts = leavings.plan, Hosts(leavings.run, leavings.plan)
     keys = work / "keys"
-    keys.mkdir(parents=True, exist_ok=True)
+    make_directory(keys)
     facts = directory_record(job_of(plan, plan.hosts[0]), "train").source
     units = {
         ordinal: UnitKeys(

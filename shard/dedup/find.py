@@ -82,7 +82,9 @@ def _link_alike(
     compared = 0
     if len(documents):
         # On disk: signatures of the documents that are in any pair, which the kernel may drop from memory again.
-        with TemporaryFile(dir=work) as scratch:
+        with disk_full_named(work / "signatures"):
+            scratch = TemporaryFile(dir=work)  # noqa: SIM115  closed below
+        with scratch:
             signatures = _fetched(work, scratch.fileno(), parts, documents, settings, fetch)
             for pairs in gathered(store.candidates(), _COMPARED):
                 compared += len(pairs)

@@ -23,6 +23,7 @@ from shard.errors import DirectoryInUseError, JobError
 from shard.records.dedup import Settings
 from shard.records.shards import SPLITS, Split
 from shard.signatures.text import TokenBytes, token_bytes_of
+from shard.storage.disk import make_directory
 from shard.storage.store import Directories
 from shard.storage.stored import Stored, open_stored
 from shard.tokenizer.protocol import Reference
@@ -73,8 +74,8 @@ def open_pair(directories: Sequence[Path]) -> dict[Split, Stored]:
 
 @contextmanager
 def at_work(directory: Path) -> Iterator[None]:
-    """Have a working directory for this process alone. Raises DirectoryInUseError."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Have a working directory for this process alone. Raises DirectoryInUseError, DiskFullError."""
+    make_directory(directory)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
@@ -106,7 +107,7 @@ def deduplicate(
     require_duckdb()
     facts = pair["train"].record.tokenizer
     signatures = work / "signatures"
-    signatures.mkdir(parents=True, exist_ok=True)
+    make_directory(signatures)
     files = _files(pair, signatures, settings)
     # Where nothing is compared nothing is needed for it.
     lacking = [file for file in files if settings.scope != "none" and not file.is_there(facts.sha256)]

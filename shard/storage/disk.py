@@ -35,6 +35,12 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = 
             raise
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents, where they are not there. Raises DiskFullError."""
+    with disk_full_named(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def open_private(path: Path) -> BinaryIO:
     """A file to append to, unbuffered, made for this user's eyes alone whatever the umask."""
     return open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))

@@ -1,5 +1,6 @@
 """provision/dedup/search.py and answers.py, over hosts that are all this machine."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace as with_fields
@@ -10,13 +11,17 @@ import pytest
 from msgspec.structs import replace
 
 from provision.dedup.answers import Hosts
+from provision.dedup.remove import prepare_removal, removal_plan
 from provision.dedup.search import Leavings, leavings_of, search, unsigned
 from provision.errors import InputError, RemoteError
 from provision.plan.plan import Plan
+from provision.plan.rundir import RunDirectory
 from shard.dedup.gathered import Some, UnitKeys
+from shard.errors import DiskFullError
 from shard.records.dedup import Scheme, Settings
 from shard.records.options import Options
 from tests.support.copies import planted
+from tests.support.disks import small_disk
 from tests.support.localhosts import FIRST, SECOND, UNITS, Cluster, copied, write_plan_of
 from tests.support.plans import tree_of
 from tests.support.text import real_documents
@@ -166,3 +171,31 @@ def test_signatures_damaged_since_their_keys_came(cluster: Cluster, tmp_path: Pa
         search(whole, SETTINGS, tmp_path / "work", None, lambda _: None)
     path.unlink()
     assert unsigned(whole, SETTINGS.scheme) == 1
+
+
+@pytest.mark.root
+def test_no_room_on_the_launcher(cluster: Cluster, tmp_path: Path) -> None:
+    """Where keys that come, or what the run that removes is sent, finds no room, the place is named and nothing is
+    half-written; with room the same is done."""
+    whole = leavings(cluster)
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        ballast = disk / "ballast"
+
+        def fill() -> None:
+            room = os.statvfs(disk)
+            ballast.write_bytes(bytes(room.f_bavail * room.f_bsize))
+
+        fill()
+        with pytest.raises(DiskFullError, match=f"^{disk}/work/keys: No space left on device; .* start again"):
+            search(whole, SETTINGS, disk / "work", None, lambda _: None)
+        assert tree_of(disk / "work") == {}
+        ballast.unlink()
+        found = search(whole, SETTINGS, disk / "work", None, lambda _: None)
+        plan = removal_plan(whole, found, SETTINGS, str(tmp_path / "once"), str(tmp_path / "once_holdout"))
+        fill()
+        with pytest.raises(DiskFullError, match=f"^{disk}/run: No space left on device; .* start again"):
+            prepare_removal(whole, found, plan, RunDirectory(disk / "run"), lambda _: None)
+        assert tree_of(disk / "run") == {}
+        ballast.unlink()
+        prepared = prepare_removal(whole, found, plan, RunDirectory(disk / "run"), lambda _: None)
+        assert prepared.plan.units == cluster.plan.units and len(tree_of(disk / "run")) == 3

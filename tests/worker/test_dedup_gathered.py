@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace as with_fields
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from shard.dedup.answers import keys_of_units, signatures_of_units
 from shard.dedup.gathered import Found, Some, UnitKeys, find_gathered
 from shard.dedup.parts import Take
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion, keys_size
-from shard.dedup.run import deduplicate, open_pair
+from shard.dedup.run import at_work, deduplicate, open_pair
 from shard.errors import JobError, VerificationError
 from shard.formats.signatures import header_of
 from shard.records.dedup import Scheme, Settings
@@ -20,6 +21,7 @@ from shard.records.job import Holdout, Job
 from shard.records.shards import read_shard
 from shard.signatures.unsigned import unsigned_units
 from shard.tokenizer.raw_bytes import ByteReference
+from tests.support import disks
 from tests.support.copies import planted
 from tests.support.jobs import make_job, write_corpus
 from tests.support.plans import tree_of
@@ -118,6 +120,23 @@ def test_signatures_that_are_not_there(job: Job, tmp_path: Path) -> None:
         assert unsigned_units(job, SETTINGS.scheme) == [1]
     finally:
         path.write_bytes(data)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("lacking", ["pages", "files"])
+def test_a_full_disk_at_any_moment(lacking: Literal["pages", "files"], job: Job, tmp_path: Path) -> None:
+    """Wherever space for files, or for what is in them, runs out while keys are sorted, signatures compared and lists
+    written: the disk is named, nothing is left but whole files, and with room the lists are what they are."""
+    units = bring(job, tmp_path / "keys")
+    find(job, units, tmp_path).write(tmp_path / "removed")
+
+    def search() -> None:
+        with at_work(disk / "work"):
+            find(job, units, disk / "work").write(disk / "work" / "removed")
+
+    with disks.small_disk(tmp_path / "disk", "1m,nr_inodes=40") as disk:
+        assert disks.filled_up(disk, search, lacking=lacking) > 4
+        assert tree_of(disk / "work") == {f"removed/{n}": data for n, data in tree_of(tmp_path / "removed").items()}
 
 
 def bit_of_the_header(data: bytes, _: bytes) -> bytes:

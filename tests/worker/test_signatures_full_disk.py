@@ -1,16 +1,13 @@
 """Signatures on a disk that fills up at any page: an error that names it, nothing half-written, and with room they are
 made."""
 
-import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from shard.dedup.run import deduplicate, open_pair
-from shard.errors import DiskFullError
 from shard.records.dedup import Scheme, Settings
 from shard.records.job import Holdout, Job
 from shard.records.shards import ShardRecord
@@ -22,15 +19,13 @@ from shard.storage.store import committed, directories_of
 from shard.storage.stored import StoredShard
 from shard.tokenizer.raw_bytes import ByteReference
 from shard.verify.stores import verify
-from tests.support.disks import small_disk
+from tests.support.disks import filled_up, small_disk
 from tests.support.jobs import make_job, write_corpus
 from tests.support.plans import tree_of
 from tests.support.worker import commit, workplace, write_all
 
 pytestmark = pytest.mark.root
 
-PAGE = 4096
-"""What a file system of memory gives at a time."""
 SCHEME = Scheme()
 
 
@@ -50,25 +45,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def signing(corpus: Path, output: Path, scheme: Scheme | None = SCHEME) -> Job:
     job = make_job(corpus, output, holdout=Holdout(rate=0.3))
     return replace(job, options=replace(job.options, signatures=scheme))
-
-
-def filled_up(disk: Path, deed: Callable[[], object]) -> int:
-    """Do it with no page free on the disk, with one, with two, until it succeeds. Returns how often it failed; every
-    time as a full disk, by name and with a remedy, and without a temporary file or database left."""
-    for free in range(400):
-        room = os.statvfs(disk)
-        ballast = disk / "ballast"
-        ballast.write_bytes(bytes(PAGE * max(0, room.f_bavail * room.f_bsize // PAGE - free)))
-        try:
-            deed()
-        except DiskFullError as error:
-            assert str(error).startswith(str(disk)) and re.search("free (space|some) there and start again", str(error))
-        else:
-            return free
-        finally:
-            ballast.unlink()
-        assert not [name for name in tree_of(disk) if name.endswith(".tmp") or "duckdb" in name]
-    raise AssertionError("no room is enough")
 
 
 def require_same(made: Path, expected: Path) -> None:

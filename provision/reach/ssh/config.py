@@ -3,12 +3,12 @@
 import os
 import pwd
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from provision.errors import InputError
 from provision.hosts import Host
+from shard.storage.disk import make_directory, write_atomic
 
 _SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 
@@ -26,7 +26,7 @@ def write_ssh_config(path: Path, hosts: Sequence[Host], *, user_config: Path | N
     `user_config` is the file to include; None means `~/.ssh/config` where it exists. Host key checking stays as the
     user has it.
 
-    Raises InputError when `user_config` does not exist or its path cannot be written in a config.
+    Raises InputError when `user_config` does not exist or its path cannot be written in a config, and DiskFullError.
     """
     if user_config is None:
         # The home of the password database, not of $HOME: the one ssh goes by.
@@ -48,10 +48,8 @@ def write_ssh_config(path: Path, hosts: Sequence[Host], *, user_config: Path | N
     lines += [f"  Include {_include_word(file)}" for file in included]
     lines += [f"  {setting}" for setting in _DEFAULTS]
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        file.write("\n".join(lines) + "\n")
-    Path(file.name).replace(path)
+    make_directory(path.parent)
+    write_atomic(path, ("\n".join(lines) + "\n").encode(), mode=0o600)
 
 
 def _include_word(path: Path) -> str:
