@@ -45,8 +45,8 @@ def summary(
         f"{totals.holdout_documents:,} documents, {totals.holdout_tokens:,} tokens in holdout; "
         f"{totals.dropped:,} rows dropped"
     ]
-    for ordinal, (host, reason) in sorted(state.quarantined.items()):
-        lines.append(f"given up: unit {ordinal} ({state.plan.unit(ordinal).path}) on {host}: {reason}")
+    for ordinal, (host, why) in sorted(state.quarantined.items()):
+        lines.append(f"given up: unit {ordinal} ({state.plan.unit(ordinal).path}) on {host}: {why}")
     lines += [f"{host.name}: {host.phase}{_because(host.reason)}" for host in state.unfinished()]
     for name, commands in answers.left.items():
         lines.append(f"{name}: still running: {'; '.join(commands)}")
@@ -56,7 +56,7 @@ def summary(
         lines.append(_done_without(state.plan, answers))
     if reason:
         lines.append(f"stopped: {reason}")
-    lines.append(_ending(code, answers, run))
+    lines.append(_ending(code, answers, run, state.plan))
     return Text("\n".join(lines))
 
 
@@ -159,12 +159,13 @@ def _done_without(plan: Plan, answers: Answers) -> str:
     )
 
 
-def _ending(code: int, answers: Answers, run: RunDirectory) -> str:
+def _ending(code: int, answers: Answers, run: RunDirectory, plan: Plan) -> str:
     if code == 3:
         return f"NOT shown to be quiet: {', '.join(answers.unproven)}. Try 'shardfleet abort {run.path} --now'"
+    again = "launch again" if plan.leftovers is None else "start dedup again"
     endings = {
         0: "complete; no process of the run is left on any host",
-        1: f"something is missing: logs are in {run.path} and on the hosts; launch again to continue",
-        130: "stopped; no process of the run is left on any host. Launch again to continue",
+        1: f"something is missing: logs are in {run.path} and on the hosts; {again} to continue",
+        130: f"stopped; no process of the run is left on any host. {again.capitalize()} to continue",
     }
     return endings[code]

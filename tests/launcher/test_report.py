@@ -4,12 +4,13 @@ import io
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console, RenderableType
 
 from provision.finish.report import checks_table, plan_table, summary
 from provision.hosts import Host
 from provision.plan.estimates import disk_needed
-from provision.plan.plan import Plan
+from provision.plan.plan import Leftovers, Plan
 from provision.plan.rundir import RunDirectory
 from provision.prepare.preflight import take_stock
 from provision.prepare.survey import Answer, Silence
@@ -115,7 +116,17 @@ def test_ending_with_something_missing(tmp_path: Path) -> None:
         "launch again to continue",
     ):
         assert part in text.replace("\n", " ")
-    assert "alpha: complete" not in text
+    assert "alpha: complete" not in text and "stopped:" not in text
+
+
+def test_ending_of_a_run_that_copies(tmp_path: Path) -> None:
+    """Who is to go on with what is left of duplicates is told the command that does."""
+    gone = Leftovers(fingerprint="0" * 64, lists_sha256="0" * 64, directories={})
+    state = ClusterState(replace(plan_of(HOSTS), leftovers=gone))
+    for code in (1, 130):
+        assert "start dedup again to continue" in drawn(
+            summary(RunDirectory(tmp_path / "run"), state, QUIET, code), 300
+        ).replace("Start", "start")
 
 
 @pytest.mark.parametrize(
