@@ -10,6 +10,7 @@ from provision.errors import InputError
 from provision.finish.gather import Gathered, gather
 from provision.finish.placement import Kept
 from provision.plan.hostjob import job_of
+from provision.plan.ledger import Ledger, read_ledger
 from provision.plan.plan import Plan
 from provision.plan.rundir import RunDirectory
 from shard.dedup.gathered import Found, Some, UnitKeys, find_gathered
@@ -51,7 +52,7 @@ def leavings_of(run: RunDirectory, plan: Plan, say: Callable[[str], None]) -> Le
     gathered = gather(run, plan)
     for note in gathered.notes:
         say(note)
-    _require_whole(plan, gathered)
+    _require_whole(plan, gathered, read_ledger(run.ledger, plan.fingerprint))
     return Leavings(run, plan, gathered.placement.kept)
 
 
@@ -101,11 +102,19 @@ def search(
     return found
 
 
-def _require_whole(plan: Plan, gathered: Gathered) -> None:
+def _require_whole(plan: Plan, gathered: Gathered, ledger: Ledger) -> None:
     unasked = sorted({kept.host for kept in gathered.placement.kept.values() if kept.record is None})
     if unasked:
         raise InputError(
             f"run {plan.run_id}: {', '.join(unasked)} cannot be asked; see 'shardfleet status {plan.run_id}'"
+        )
+    names = {host.name for host in plan.hosts}
+    left_out = {entry.host for unit, entry in ledger.items() if unit not in gathered.placement.kept} - names
+    if left_out:
+        raise InputError(
+            f"run {plan.run_id}: {', '.join(sorted(left_out))} has done units of it, and is left out of the plan as it "
+            "was made last: put it back into hosts.txt and plan anew, with 'shardfleet script' and the run's options, "
+            "or launch the run, which has the others do them"
         )
     if gathered.found and not any(commits.place for commits in gathered.found.values()):
         raise InputError(
@@ -115,5 +124,10 @@ def _require_whole(plan: Plan, gathered: Gathered) -> None:
     if not gathered.complete:
         again = "launch it" if plan.leftovers is None else "start the dedup that makes it"
         raise InputError(
-            f"run {plan.run_id} is not complete: copies of what is missing would stay; {again} again first"
+            "\n  ".join(
+                [
+                    f"run {plan.run_id} is not complete: copies of what is missing would stay; {again} again first",
+                    *gathered.silent.values(),
+                ]
+            )
         )

@@ -12,7 +12,7 @@ from provision.plan.plan import Plan
 from provision.plan.rundir import RunDirectory
 from provision.reach.channel import Channel
 from provision.reach.fleet import on_all
-from provision.reach.remote import ask_shard, job_argument
+from provision.reach.remote import ask_shard, held_argument, job_argument
 from provision.run.monitor import ClusterState
 from shard.errors import DiskFullError
 from shard.host.commits import Commits
@@ -32,6 +32,8 @@ class Gathered:
     placement: Placement
     found: Mapping[str, Commits]
     """Hosts that answered."""
+    silent: Mapping[str, str]
+    """Hosts that were asked and did not say, and why."""
     notes: tuple[str, ...]
 
     @property
@@ -46,11 +48,12 @@ def gather(run: RunDirectory, plan: Plan, *, without: Collection[str] = ()) -> G
     Hosts that cannot be asked, those in `without` and those that took no part are known by the ledger alone. Whatever
     goes wrong on the way is a note.
     """
-    found, notes = _collect(run, plan, without)
+    found, silent = _collect(run, plan, without)
     ledger = read_ledger(run.ledger, plan.fingerprint)
     placement = place(plan, found, ledger)
     left, told = _discard(run, plan, placement)
     coverage = coverage_of(plan, placement)
+    notes = [f"known by the ledger only: {reason}" for reason in silent.values()]
     notes += [*told, *map(str, coverage.findings[:_FINDINGS_SHOWN])]
     manifest = manifest_of(plan, placement, coverage, asked=found.keys(), twice=left)
     try:
@@ -59,7 +62,7 @@ def gather(run: RunDirectory, plan: Plan, *, without: Collection[str] = ()) -> G
     except (OSError, DiskFullError) as error:
         notes.append(f"{MANIFEST_FILE} and ledger cannot be written here: {error}")
     notes += _hand_out(run, plan, found, manifest)
-    return Gathered(manifest, placement, found, tuple(notes))
+    return Gathered(manifest, placement, found, silent, tuple(notes))
 
 
 def take_in(state: ClusterState, gathered: Gathered) -> None:
@@ -72,12 +75,12 @@ def take_in(state: ClusterState, gathered: Gathered) -> None:
         state.apply(UnitsKept(host=name, units=units), state.hosts[name].last_heard or 0.0)
 
 
-def _collect(run: RunDirectory, plan: Plan, without: Collection[str]) -> tuple[dict[str, Commits], list[str]]:
+def _collect(run: RunDirectory, plan: Plan, without: Collection[str]) -> tuple[dict[str, Commits], dict[str, str]]:
     hosts = {host.name: host for host in plan.present if host.name not in without}
 
     def ask(channel: Channel) -> Commits:
         host = hosts[channel.host.name]
-        answer = ask_shard(channel, plan, host, "records", *job_argument(plan, host), timeout=_TIMEOUT_SECONDS)
+        answer = ask_shard(channel, plan, host, "records", *held_argument(plan, host), timeout=_TIMEOUT_SECONDS)
         try:
             return msgspec.json.decode(answer, type=Commits)
         except msgspec.DecodeError as error:
@@ -85,8 +88,8 @@ def _collect(run: RunDirectory, plan: Plan, without: Collection[str]) -> tuple[d
 
     answers = on_all([host.host for host in hosts.values()], run.ssh_config, ask)
     found = {host.name: answer for host, answer in answers.items() if isinstance(answer, Commits)}
-    errors = [answer for answer in answers.values() if isinstance(answer, ProvisionError)]
-    return found, [f"known by the ledger only: {error}" for error in errors]
+    silent = {host.name: str(answer) for host, answer in answers.items() if isinstance(answer, ProvisionError)}
+    return found, silent
 
 
 def _discard(run: RunDirectory, plan: Plan, placement: Placement) -> tuple[list[int], list[str]]:

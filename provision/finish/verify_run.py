@@ -15,7 +15,7 @@ from provision.plan.plan import Plan
 from provision.plan.rundir import RunDirectory
 from provision.reach.channel import Channel
 from provision.reach.fleet import on_all
-from provision.reach.remote import ask_shard, job_argument
+from provision.reach.remote import ask_shard, held_argument
 from shard.records.progress import UnitCounts
 from shard.verify.coverage import report_of
 from shard.verify.report import DirectoryReport, Report
@@ -57,7 +57,7 @@ def verify_run(run: RunDirectory) -> Verified:
         host = hosts[channel.host.name]
         # Exit status 1 says that something is wrong, and the report what.
         answer = ask_shard(
-            channel, plan, host, "verify", *job_argument(plan, host), timeout=_TIMEOUT_SECONDS, fine=(1,)
+            channel, plan, host, "verify", *held_argument(plan, host), timeout=_TIMEOUT_SECONDS, fine=(1,)
         )
         try:
             return msgspec.json.decode(answer, type=Report)

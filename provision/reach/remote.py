@@ -55,3 +55,9 @@ def ask_worker(
 def job_argument(plan: Plan, host: HostPlan) -> tuple[str, str]:
     """Names the job of a host to the worker's commands."""
     return "--job", plan.job_directory(host.name)
+
+
+def held_argument(plan: Plan, host: HostPlan) -> tuple[str, ...]:
+    """The same to those that look at what it has written. With the directories: the job is that of the latest start,
+    and the plan may have been made anew since, with others."""
+    return (*job_argument(plan, host), "--output-dir", host.output_dir, "--holdout-dir", host.holdout_dir)

@@ -51,6 +51,21 @@ class Commits(msgspec.Struct, frozen=True, kw_only=True):
     """Ascending."""
 
 
+def require_planned(job: Job, output_dir: Path, holdout_dir: Path) -> None:
+    """Raise JobError where the plan has other directories by now than this job, the latest that was started here.
+
+    What is said of the ones would be taken for the others.
+    """
+    told = directories_of(job)
+    planned = directories_of(msgspec.structs.replace(job, output_dir=str(output_dir), holdout_dir=str(holdout_dir)))
+    if any(os.path.realpath(told[split]) != os.path.realpath(planned[split]) for split in SPLITS):
+        raise JobError(
+            f"run {job.run_id} has written to {told['train']} and {told['holdout']} here, and its plan, which was made "
+            f"anew since, has {planned['train']} and {planned['holdout']}: give it the former ones again in hosts.txt, "
+            "with 'shardfleet script' and the run's options, or launch it, which does all in the latter"
+        )
+
+
 def commits_of(job: Job) -> Commits:
     """Every committed unit of the job's fingerprint in its directories, whoever's share it was; no payload is read."""
     directories = directories_of(job)

@@ -85,6 +85,30 @@ def test_guard_and_dry_run(fleet: Fleet) -> None:
     assert after == before
 
 
+def test_a_script_that_was_not_run(fleet: Fleet) -> None:
+    """A plan made anew, and not started, has other directories: refused before anything is made or said of them, by
+    gather and verify too. Other ranks, another order, one more host do not matter."""
+    hosts = fleet.directory / "hosts.txt"
+    before = hosts.read_text()
+    script = fleet.argv("script", "--signatures", *DATASETS)
+    hosts.write_text(f"alpha 2\nbeta 1 output_dir=~/{fleet.base}/moved holdout_dir=~/{fleet.base}/moved_holdout\n")
+    assert fleet.run(*script).returncode == 0
+    run = first_run(fleet).name
+    refused = fleet.run(*call(fleet, "never"), timeout=60)
+    assert refused.returncode == 2 and f"{fleet.base}/moved and " in refused.stderr, refused.stderr
+    assert fleet.call("gather", run).returncode == fleet.call("verify", run).returncode == 1
+    assert not [
+        path.name for path in (fleet.homes["beta"] / fleet.base).iterdir() if path.name[:5] in ("moved", "never")
+    ]
+    hosts.write_text("localhost 1\nbeta 3\nalpha 1\n")
+    assert fleet.run(*script).returncode == 0
+    lists_before = lists(fleet)
+    done = fleet.run(*call(fleet, "never", "--dry-run"), timeout=60)
+    assert done.returncode == 0 and lists(fleet) == lists_before, done.stderr
+    hosts.write_text(before)
+    assert fleet.run(*script).returncode == 0
+
+
 def test_ctrl_c_while_hosts_write(fleet: Fleet, expected: Path) -> None:
     """Ctrl+C while hosts write what is left stops all of them, proven; the same command goes on with what is there."""
     before = set((fleet.directory / "runs").iterdir())

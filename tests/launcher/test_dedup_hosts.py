@@ -137,6 +137,22 @@ def test_what_is_not_whole_is_refused(cluster: Cluster) -> None:
     assert "job.json: No such file" in told[0]
 
 
+def test_a_plan_that_was_made_anew(cluster: Cluster, tmp_path: Path) -> None:
+    """What is in other directories than the plan has by now is not taken for what is in those, nor written beside it;
+    the same ones by another name will do. A host that has left the plan is named."""
+    first, second = cluster.plan.hosts
+    moved = replace(second, output_dir=str(tmp_path / "moved"), holdout_dir=str(tmp_path / "moved_holdout"))
+    with pytest.raises(InputError, match=rf"not complete: .*\n  {SECOND}: .*its plan, .*, has {tmp_path}/moved and"):
+        leavings_of(cluster.run, replace(cluster.plan, hosts=(first, moved)), lambda _: None)
+    assert not (tmp_path / "moved").exists()
+    (tmp_path / "link").symlink_to(cluster.train(SECOND))
+    renamed = replace(second, output_dir=str(tmp_path / "link"))
+    assert len(leavings_of(cluster.run, replace(cluster.plan, hosts=(first, renamed)), pytest.fail).kept) == UNITS
+    cluster.gather()
+    with pytest.raises(InputError, match=f"{SECOND} has done units of it, and is left out of the plan"):
+        leavings_of(cluster.run, replace(cluster.plan, hosts=(first,)), lambda _: None)
+
+
 def test_answers_that_cannot_be(cluster: Cluster, tmp_path: Path) -> None:
     """What a broken host prints is never more than an error that names the host; nothing of it is kept."""
     whole = leavings(cluster)

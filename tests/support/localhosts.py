@@ -69,7 +69,7 @@ class Cluster:
         ledger = self.commits()
         placement = place(self.plan, found, ledger)
         coverage = coverage_of(self.plan, placement)
-        return Gathered(manifest_of(self.plan, placement, coverage, asked=names, twice=()), placement, found, ())
+        return Gathered(manifest_of(self.plan, placement, coverage, asked=names, twice=()), placement, found, {}, ())
 
     def commits(self) -> Ledger:
         """What the ledger says when all has been heard."""

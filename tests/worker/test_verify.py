@@ -616,6 +616,7 @@ def test_the_command_prints_one_report(store: Store, tmp_path: Path) -> None:
     """`python -m shard verify --job DIR`: JSON on standard output, exit 0 when sound and 1 when not."""
     directory = write_job(store.job, tmp_path)
     command = [sys.executable, "-m", "shard", "verify", "--job", str(directory)]
+    command += ["--output-dir", store.job.output_dir, "--holdout-dir", store.job.holdout_dir]
     done = subprocess.run(command, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert msgspec.json.decode(done.stdout, type=Report).coverage.complete
