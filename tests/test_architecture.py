@@ -62,11 +62,12 @@ SHARED = {
     "shard.imports.run": {"IMPORTS", "import_tokens"},
     "shard.dedup.run": {"at_work", "deduplicate", "open_pair"},
     # Duplicates on all hosts: keys come to the launcher, removal lists go back.
+    "shard.dedup.appended": {"Holding", "identity_after", "units_after", "units_there"},
     "shard.dedup.gathered": {"Found", "Some", "UnitKeys", "find_gathered"},
     "shard.dedup.pairs": {"require_duckdb"},
     "shard.dedup.parts": {"Duplicates", "Take"},
     "shard.dedup.questions": {"KeysQuestion", "SignaturesQuestion", "keys_size"},
-    "shard.dedup.sources": {"source_of"},
+    "shard.dedup.sources": {"sources_of"},
     "shard.signatures.text": {"token_bytes_of"},
     "shard.formats.signatures": {"HEADER_BYTES", "signatures_size"},
     "shard.loader.bench": {"PACKINGS", "SHUFFLES", "LoaderFigures", "measure_loader"},

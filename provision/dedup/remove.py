@@ -17,9 +17,9 @@ from provision.prepare.preflight import notes, take_stock
 from provision.prepare.prepare import Prepared
 from provision.prepare.survey import survey_hosts
 from provision.tokenizer.resolve import FetchedTokenizer
+from shard.dedup.appended import identity_after, units_after
 from shard.dedup.gathered import Found
 from shard.records.dedup import Settings
-from shard.records.identity import without_some
 from shard.storage.disk import make_directory, write_atomic
 
 
@@ -40,12 +40,16 @@ def removal_plan(leavings: Leavings, found: Found, settings: Settings, output_di
     plan, homes = leavings.plan, leavings.homes
     hosts = [host for host in plan.hosts if host.name in homes]
     ranks = [host.ranks for host in hosts]
-    identity = without_some(plan.identity, settings, found.sha256)
+    chain = (*plan.earlier, plan.identity)
+    units = units_after(chain, leavings.holdings) if plan.earlier else plan.units
+    identity = identity_after(chain, units, settings, found.sha256)
     return replace(
         plan,
         run_id=run_id_of(plan.dataset, unranked(identity).fingerprint, output_dir, holdout_dir),
         fingerprint=identity.fingerprint,
         identity=identity,
+        earlier=(),
+        units=units,
         options=replace(plan.options, signatures=None, on_disconnect="stop"),
         policy=replace(
             plan.policy, on_host_failure="abort", rebalance=False, detached=False, gather_holdout=None, export=None

@@ -69,7 +69,7 @@ def take_in(state: ClusterState, gathered: Gathered) -> None:
     """Let the state know of commits whose word never came here."""
     kept: dict[str, list[UnitCounts]] = {}
     for unit, one in gathered.placement.kept.items():
-        if unit not in state.committed and state.plan.has(unit):
+        if unit not in state.committed and unit in state.sizes:
             kept.setdefault(one.host, []).append(one.counts)
     for name, units in kept.items():
         state.apply(UnitsKept(host=name, units=units), state.hosts[name].last_heard or 0.0)

@@ -111,6 +111,7 @@ class Plan(Record, frozen=True, kw_only=True):
     unit_bytes: int
     """Files larger than this were cut into equal byte ranges of at most this size."""
     units: tuple[Unit, ...]
+    """Ascending, those of the identity; also those that were there before, where they are to be signed."""
     hosts: tuple[HostPlan, ...]
     leftovers: Leftovers | None = None
     """What is copied in place of tokenizing; its units stay where they are. None: the dataset is read."""
@@ -125,8 +126,8 @@ class Plan(Record, frozen=True, kw_only=True):
         return self.identity.first_unit <= ordinal < self.identity.units
 
     def unit(self, ordinal: int) -> Unit:
-        """A unit of this run."""
-        return self.units[ordinal - self.identity.first_unit]
+        """A unit of `units`."""
+        return self.units[ordinal - (self.identity.units - len(self.units))]
 
     @property
     def hub_datasets(self) -> tuple[Dataset, ...]:

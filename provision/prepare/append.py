@@ -101,6 +101,7 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
     _require_options(catalog, tokenizer, holdout, chain[-1])
     if len(chain) > 1:
         before, latest = chain[:-1], chain[-1]
+        # Not held against files that came before: they may be of another dataset, whose name nobody has kept.
         files = _new_files(held, catalog, latest.first_unit)
         dataset = catalog.dataset
         units = units_of(files, unit_bytes, dataset.input, latest.first_unit, named=bool(dataset.named))
@@ -112,6 +113,7 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
             return Added(files, before)
     _require_files_known(held, catalog)
     files = _new_files(held, catalog, chain[-1].units)
+    _require_unchanged(held, catalog, files)
     if not files:
         raise _nothing(catalog)
     _require_complete(held, chain[-1].units)
@@ -144,17 +146,20 @@ def _require_options(catalog: Catalog, tokenizer: TokenizerSpec, holdout: Holdou
 
 def _new_files(held: Held, catalog: Catalog, before: int) -> list[SourceFile]:
     """Files of which no unit under `before` is."""
-    old = [unit for unit in held.units if unit.unit < before]
-    contents = {unit.content_id for unit in old}
-    same_dataset = held.record.source.dataset == catalog.dataset.name
-    paths = {unit.path for unit in old} if same_dataset else set()
-    new = [file for file in catalog.files if file.content_id not in contents]
+    contents = {unit.content_id for unit in held.units if unit.unit < before}
+    return [file for file in catalog.files if file.content_id not in contents]
+
+
+def _require_unchanged(held: Held, catalog: Catalog, new: Sequence[SourceFile]) -> None:
+    """Raise InputError where a new file is, by its path, one that is there."""
+    if held.record.source.dataset != catalog.dataset.name:
+        return
+    paths = {unit.path for unit in held.units}
     if changed := [file.path for file in new if file.path in paths]:
         raise InputError(
             f"{catalog.dataset.name}: {changed[0]} is there with another content, and {len(changed) - 1} more files: "
             "new files can be appended, changed ones cannot; make the dataset anew in other directories"
         )
-    return new
 
 
 def _require_complete(held: Held, units: int) -> None:

@@ -17,7 +17,7 @@ from shard.dedup.pairs import require_duckdb
 from shard.dedup.parts import Duplicates
 from shard.dedup.processes import in_processes
 from shard.dedup.rewrite import Written, rewrite, units_of
-from shard.dedup.sources import source_of
+from shard.dedup.sources import sources_of
 from shard.dedup.unitfile import UnitFile, fetch_from
 from shard.errors import DirectoryInUseError, JobError
 from shard.records.dedup import Settings
@@ -131,7 +131,10 @@ def _files(pair: dict[Split, Stored], directory: Path, settings: Settings) -> tu
     facts = pair["train"].record.source
     shards = [shard for split in SPLITS for shard in pair[split].shards]
     shards.sort(key=lambda shard: (shard.record.unit, SPLITS.index(shard.record.split)))
-    return tuple(UnitFile(shard, directory, settings, source_of(shard.record.source.path, facts)) for shard in shards)
+    paths = [shard.record.source.path for shard in shards]
+    appended = bool(pair["train"].record.earlier)
+    sources = sources_of(paths, facts, appended=appended, needed=settings.scope == "source")
+    return tuple(UnitFile(shard, directory, settings, source) for shard, source in zip(shards, sources, strict=True))
 
 
 def sizes_of(files: Sequence[UnitFile]) -> list[tuple[str, int]]:

@@ -98,6 +98,15 @@ def _copied(names: tuple[str, ...]) -> str:
     return "the file system knows no hard links: payloads are copied for --for, and take their space again"
 
 
+def _require_own(job: Job, unit: Unit) -> None:
+    """Raise JobError for a unit of another run, which cannot be made from what this one reads."""
+    if unit.ordinal < job.identity.first_unit:
+        raise JobError(
+            f"unit {unit.ordinal} was there before this run appended to it, and is not whole any more; "
+            f"'shardfleet verify {job.run_id}' says what is wrong with it"
+        )
+
+
 class _Rank:
     def __init__(self, link: RankEnd, place: Workplace, job_directory: Path) -> None:
         self._link = link
@@ -167,6 +176,7 @@ class _Rank:
         try:
             if self._removal is not None:
                 return write_remaining(self._place, self._removal, self._job_directory / self._removal.lists_file, unit)
+            _require_own(self._place.job, unit)
             return write_unit(self._place, unit, then)
         except Exception as error:  # noqa: BLE001  logged with its traceback, reported, and counted against the unit
             self._failed(unit, error)

@@ -182,6 +182,7 @@ class Job(Record, frozen=True, kw_only=True):
     removal: Removal | None = None
     """What there is already is written without some documents, in place of tokenizing; None: units are tokenized."""
     units: tuple[Unit, ...]
+    """Those before the first of the identity are there already: what is lacking beside them is made, no more."""
     discard: tuple[int, ...] = ()
     """Units that another host has done: what is committed of them here is removed first."""
     overwrite: bool = False
@@ -205,7 +206,10 @@ class Job(Record, frozen=True, kw_only=True):
             f"unit {max(ordinals, default=-1)} of {self.identity.units}",
         )
         first = self.identity.first_unit
-        require(min(ordinals, default=first) >= first, f"unit {min(ordinals, default=0)} is before the first, {first}")
+        require(
+            min(ordinals, default=first) >= first or self.options.signatures is not None,
+            f"unit {min(ordinals, default=0)} is before the first, {first}, and nothing is to be made beside it",
+        )
         require(
             all(0 <= ordinal < self.identity.units for ordinal in self.discard),
             f"a unit to discard is none of {self.identity.units}",

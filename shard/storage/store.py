@@ -15,6 +15,7 @@ import msgspec
 from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
 from shard.records.compression import RANKS_FILE
 from shard.records.frozen import sealed_json
+from shard.records.identity import identity_at
 from shard.records.job import Job, Unit
 from shard.records.shards import (
     DIRECTORY_FILE,
@@ -80,7 +81,8 @@ def open_store(job: Job) -> Iterator[Directories]:
 def committed(job: Job, directories: Directories, unit: Unit) -> dict[Split, ShardRecord] | None:
     """The records of a unit whose shards are whole: they match, and the files have the recorded sizes."""
     found: dict[Split, ShardRecord] = {}
-    fingerprint = job.fingerprint
+    identity = identity_at((*job.earlier, job.identity), unit.ordinal)
+    fingerprint = "" if identity is None else identity.fingerprint
     for split, directory in directories.items():
         try:
             record = read_shard(directory, unit.stem)

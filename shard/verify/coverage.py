@@ -81,7 +81,8 @@ class _Proof:
         """One fingerprint, that of the plan; the same names."""
         first = self._directories[0]
         if self._plan is not None:
-            planned = hashlib.sha256(canonical_json(list(self._plan))).hexdigest()
+            new = [unit for unit in self._plan if unit.ordinal >= self._identity.first_unit]
+            planned = hashlib.sha256(canonical_json(new)).hexdigest()
             if planned != self._identity.units_sha256:
                 self._error(f"{first.directory}/dataset.json", "holds shards of other units than the plan has")
         for report in self._all:
