@@ -148,13 +148,12 @@ def _require_whole(run: RunDirectory, plan: Plan, gathered: Gathered) -> None:
             "machine: shardfleet dedup DIR HOLDOUT"
         )
     if not gathered.complete:
-        again = "launch it" if not plan.earlier else "do the append"
-        if plan.leftovers is not None:
-            again = "start the dedup that makes it"
+        again = {"launch": "launch it", "append": "do the append", "dedup": "start the dedup that makes it"}
         raise InputError(
             "\n  ".join(
                 [
-                    f"run {plan.run_id} is not complete: copies of what is missing would stay; {again} again first",
+                    f"run {plan.run_id} is not complete: copies of what is missing would stay; "
+                    f"{again[plan.command]} again first",
                     *gathered.silent.values(),
                 ]
             )

@@ -56,7 +56,7 @@ def summary(
         lines.append(_done_without(state.plan, answers))
     if reason:
         lines.append(f"stopped: {reason}")
-    lines.append(_ending(code, answers, run, state.plan))
+    lines.append(_ending(code, answers, run, state.plan.command))
     return Text("\n".join(lines))
 
 
@@ -154,18 +154,17 @@ def _done_without(plan: Plan, answers: Answers) -> str:
     leases = [one.lease_seconds for one in options if one.lease_seconds is not None and one.on_disconnect == "stop"]
     ends = f"stops itself when its lease of {max(leases):g} s runs out" if leases else "may go on until it is stopped"
     return (
-        f"every unit is committed without the word of {', '.join(sorted(answers.silent))}, which {ends}; launch again "
-        "once it can be reached, and it drops what others have done"
+        f"every unit is committed without the word of {', '.join(sorted(answers.silent))}, which {ends}; "
+        f"{plan.command} again once it can be reached, and it drops what others have done"
     )
 
 
-def _ending(code: int, answers: Answers, run: RunDirectory, plan: Plan) -> str:
+def _ending(code: int, answers: Answers, run: RunDirectory, command: str) -> str:
     if code == 3:
         return f"NOT shown to be quiet: {', '.join(answers.unproven)}. Try 'shardfleet abort {run.path} --now'"
-    again = "launch again" if plan.leftovers is None else "start dedup again"
     endings = {
         0: "complete; no process of the run is left on any host",
-        1: f"something is missing: logs are in {run.path} and on the hosts; {again} to continue",
-        130: f"stopped; no process of the run is left on any host. {again.capitalize()} to continue",
+        1: f"something is missing: logs are in {run.path} and on the hosts; {command} again to continue",
+        130: f"stopped; no process of the run is left on any host. {command.capitalize()} again to continue",
     }
     return endings[code]

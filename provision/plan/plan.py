@@ -135,6 +135,13 @@ class Plan(Record, frozen=True, kw_only=True):
         return self.dataset.on_hub if self.leftovers is None else ()
 
     @property
+    def command(self) -> Literal["launch", "append", "dedup"]:
+        """What makes such a run, and goes on with it."""
+        if self.leftovers is not None:
+            return "dedup"
+        return "append" if self.earlier else "launch"
+
+    @property
     def world_size(self) -> int:
         return sum(host.ranks for host in self.hosts)
 

@@ -26,7 +26,7 @@ class Holding:
 def units_there(holdings: Iterable[Holding]) -> tuple[Unit, ...]:
     """The same, ascending, as units to work on: what they were cut from is not needed, and nobody knows its size."""
     units: list[Unit] = []
-    for path, group in groupby(holdings, key=lambda holding: holding.path):
+    for (path, content_id), group in groupby(holdings, key=lambda holding: (holding.path, holding.content_id)):
         of_file = list(group)
         size = sum(holding.bytes for holding in of_file)
         for part, holding in enumerate(of_file):
@@ -35,7 +35,7 @@ def units_there(holdings: Iterable[Holding]) -> tuple[Unit, ...]:
                     ordinal=holding.ordinal,
                     path=path,
                     size=size,
-                    content_id=holding.content_id,
+                    content_id=content_id,
                     part=part,
                     parts=len(of_file),
                 )

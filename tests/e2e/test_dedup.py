@@ -94,7 +94,7 @@ def test_a_script_that_was_not_run(fleet: Fleet) -> None:
     hosts.write_text(f"alpha 2\nbeta 1 output_dir=~/{fleet.base}/moved holdout_dir=~/{fleet.base}/moved_holdout\n")
     assert fleet.run(*script).returncode == 0
     run = first_run(fleet).name
-    refused = fleet.run(*call(fleet, "never"), timeout=60)
+    refused = fleet.run(*dedup_argv(fleet, "never"), timeout=60)
     assert refused.returncode == 2 and f"{fleet.base}/moved and " in refused.stderr, refused.stderr
     assert fleet.call("gather", run).returncode == fleet.call("verify", run).returncode == 1
     assert not [
@@ -103,7 +103,7 @@ def test_a_script_that_was_not_run(fleet: Fleet) -> None:
     hosts.write_text("localhost 1\nbeta 3\nalpha 1\n")
     assert fleet.run(*script).returncode == 0
     lists_before = lists(fleet)
-    done = fleet.run(*call(fleet, "never", "--dry-run"), timeout=60)
+    done = fleet.run(*dedup_argv(fleet, "never", "--dry-run"), timeout=60)
     assert done.returncode == 0 and lists(fleet) == lists_before, done.stderr
     hosts.write_text(before)
     assert fleet.run(*script).returncode == 0

@@ -72,6 +72,16 @@ def test_an_append_that_was_cut_short_goes_on() -> None:
     assert plan_of(files=found.files, earlier=found.earlier).identity == SECOND.identity
 
 
+def test_another_dataset_with_files_of_the_same_names() -> None:
+    """Its append again does nothing, or goes on: what came before it under these names is not it changed."""
+    files = [SourceFile(file.path, file.size, f"sha256:{number:064x}") for number, file in enumerate(FILES, 50)]
+    other = plan_of(files=files, earlier=(FIRST.identity,), name="other/name")
+    with pytest.raises(NothingToAppendError, match="all 8 files"):
+        adding(held(FIRST, other), files, name="other/name")
+    found = adding(held(FIRST, other, without=(4,)), files, name="other/name")
+    assert plan_of(files=found.files, earlier=found.earlier, name="other/name").identity == other.identity
+
+
 @pytest.mark.parametrize(("plans", "missing"), [((FIRST,), 1), ((FIRST, SECOND), 1), ((FIRST, SECOND), 4)])
 def test_nothing_comes_behind_what_is_not_complete(plans: tuple[Plan, ...], missing: int) -> None:
     """Units that are on no host are named: behind them nothing is appended."""

@@ -204,6 +204,14 @@ def compressed_job(
     return make_job(dataset, output, compression=compression, **wishes)
 
 
+def appending(base: Job, corpus: Path) -> Job:
+    """The job that appends a corpus to what another has made."""
+    job = make_job(corpus, Path(base.output_dir).parent, holdout=base.holdout, ranks=base.ranks)
+    units = tuple(msgspec.structs.replace(unit, ordinal=base.identity.units + unit.ordinal) for unit in job.units)
+    identity = identity_of(job.dataset, job.tokenizer, job.holdout, units, base=base.identity)
+    return msgspec.structs.replace(job, units=units, identity=identity, earlier=(*base.earlier, base.identity))
+
+
 def write_job(job: Job, base: Path, tokenizer_directory: Path | None = None) -> Path:
     """Lay a job out as the launcher does on a host: `<base>/runs/<run id>/<host>/`. Returns that directory."""
     directory = base / "runs" / job.run_id / job.host

@@ -19,7 +19,7 @@ from shard.source.files import content_id, filesystem
 from shard.storage.store import committed, open_store
 from shard.storage.stored import open_stored
 from shard.verify.stores import verify, verify_job
-from tests.support.jobs import make_job, write_corpus
+from tests.support.jobs import appending, make_job, write_corpus
 from tests.support.plans import tree_of
 from tests.support.worker import write_all
 
@@ -38,14 +38,6 @@ def corpora(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> P
         for file in (root / name).iterdir():
             shutil.copy(file, root / "union" / f"{number}-{file.name}")
     return root
-
-
-def appending(base: Job, corpus: Path) -> Job:
-    """The job that appends a corpus to what another has made."""
-    job = make_job(corpus, Path(base.output_dir).parent, holdout=HOLDOUT)
-    units = tuple(replace(unit, ordinal=base.identity.units + unit.ordinal) for unit in job.units)
-    identity = identity_of(job.dataset, job.tokenizer, job.holdout, units, base=base.identity)
-    return replace(job, units=units, identity=identity, earlier=(*base.earlier, base.identity))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from shard.dedup.sources import source_of
+from shard.dedup.sources import source_of, sources_of
+from shard.errors import JobError
 from shard.records.shards import SourceFacts
 
 NAMED = SourceFacts(dataset="web=owner/fine books=./books", revision="web=0123abc books=77ff", text_column="text")
@@ -18,6 +19,7 @@ ALONE = SourceFacts(dataset="owner/fine", revision="0123abc", text_column="text"
         ("owner/fine/data/000.parquet", JOINED, "owner/fine"),
         ("owner/finer@0123456789ab/000.parquet", JOINED, "owner/finer@0123456789ab"),
         ("owner/finer@ba9876543210/000.parquet", JOINED, "owner/finer@ba9876543210"),
+        ("0123456789ab/books/000.parquet", NAMED, "books"),
         ("data/000.parquet", ALONE, ""),
         ("owner/fine/000.parquet", ALONE, ""),
     ],
@@ -25,3 +27,15 @@ ALONE = SourceFacts(dataset="owner/fine", revision="0123abc", text_column="text"
 def test_source(path: str, facts: SourceFacts, expected: str) -> None:
     """A path begins with the name of its dataset where there are several, and says nothing where there is one."""
     assert source_of(path, facts) == expected
+
+
+def test_what_was_appended_without_a_name() -> None:
+    """Whether it is of the same dataset nobody knows: refused where that matters, also when it has been deduplicated
+    once."""
+    paths = ["web/0.parquet", "data/0.parquet"]
+    assert sources_of(paths, NAMED, appended=False, needed=True) == ["web", ""]
+    assert sources_of(paths, NAMED, appended=True, needed=False) == ["", ""]
+    assert sources_of(paths[:1], NAMED, appended=True, needed=True) == ["web"]
+    for appended, before in ((True, ""), (False, "0123456789ab/")):
+        with pytest.raises(JobError, match=rf"--scope source: {before}data/0.parquet, .* take --scope global"):
+            sources_of([before + path for path in paths], NAMED, appended=appended, needed=True)
