@@ -1,0 +1,76 @@
+"""Files that are odd in their format's own ways: every row is a document or counted, or the error says what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from provision.errors import CatalogError
+from shard.source.download import Scratch
+from shard.source.opened import open_unit
+from tests.support.batches import documents_of
+from tests.support.inputs import planned_job
+from tests.support.jobs import QUICK
+
+
+def read(path: Path) -> tuple[list[str], dict[str, int]]:
+    """Documents of the only unit of a file's directory, after the look that a plan takes; rows dropped by reason."""
+    job = planned_job(path.parent, path.parent / "out")
+    (unit,) = job.units
+    found: list[str] = []
+    dropped: dict[str, int] = {}
+    rows = 0
+    with open_unit(job.dataset, unit, QUICK, Scratch(Path("/nowhere")), {}) as opened:
+        for batch in opened.texts:
+            rows += batch.rows
+            found += [bytes(document).decode() for document in documents_of(batch)]
+            for reason, count in batch.dropped.items():
+                dropped[reason] = dropped.get(reason, 0) + count
+    assert rows == len(found) + sum(dropped.values())
+    return found, {reason: count for reason, count in dropped.items() if count}
+
+
+def read_bytes(path: Path, data: bytes) -> tuple[list[str], dict[str, int]]:
+    path.write_bytes(data)
+    return read(path)
+
+
+# JSON lines
+
+GOOD = b'{"text": "good"}\n'
+
+
+@pytest.mark.parametrize(
+    ("first", "documents", "dropped"),
+    [
+        (b'{"text": "caf\xe9"}', [], {"invalid_utf8": 1}),
+        (b'{"\xe9": 1, "text": "a"}', ["a"], {}),
+        (b'{"n": ' + b"9" * 5000 + b', "text": "a"}', ["a"], {}),
+        (b'{"n": ' + b"[" * 9000 + b"]" * 9000 + b', "text": "a"}', ["a"], {}),
+        (b'{"text": null}', [], {"null": 1}),
+        (b"null", [], {"null": 1}),
+    ],
+    ids=["text not UTF-8", "name not UTF-8", "number", "deep", "null", "null line"],
+)
+def test_odd_first_line(first: bytes, documents: list[str], dropped: dict[str, int], tmp_path: Path) -> None:
+    """What is taken anywhere in a file is taken in its first line, too, by the look of the plan and by the worker."""
+    assert read_bytes(tmp_path / "a.jsonl", first + b"\n" + GOOD) == ([*documents, "good"], dropped)
+
+
+@pytest.mark.parametrize("before", [0, 1, 200])
+@pytest.mark.parametrize("behind", [b"", b'{"text": 3}\n'], ids=["alone", "beside another odd line"])
+def test_lines_of_null(before: int, behind: bytes, tmp_path: Path) -> None:
+    """A line that says `null` is a null row wherever it stands: where Arrow meets it first, the process ends."""
+    found = read_bytes(tmp_path / "a.jsonl", GOOD * before + b"null\n" + behind + b"null\n" + GOOD)
+    assert found == (["good"] * (before + 1), {"null": 2, **({"not_text": 1} if behind else {})})
+
+
+def test_file_without_text_but_with_the_column(tmp_path: Path) -> None:
+    """A column that is null throughout is that column: its rows are dropped and counted."""
+    assert read_bytes(tmp_path / "a.jsonl", b'{"text": null}\n' * 3) == ([], {"null": 3})
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16", "UTF-32"])
+def test_wide_encodings_are_named(encoding: str, tmp_path: Path) -> None:
+    """The remedy for a file of another encoding names that encoding."""
+    with pytest.raises(CatalogError, match=rf"a\.jsonl: {encoding}; convert it: iconv -f {encoding} -t UTF-8"):
+        read_bytes(tmp_path / "a.jsonl", GOOD.decode().encode(encoding))
