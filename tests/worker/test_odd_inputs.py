@@ -1,10 +1,13 @@
 """Files that are odd in their format's own ways: every row is a document or counted, or the error says what to do."""
 
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from provision.errors import CatalogError
+from shard.errors import SourceReadError
 from shard.source.download import Scratch
 from shard.source.opened import open_unit
 from tests.support.batches import documents_of
@@ -74,3 +77,42 @@ def test_wide_encodings_are_named(encoding: str, tmp_path: Path) -> None:
     """The remedy for a file of another encoding names that encoding."""
     with pytest.raises(CatalogError, match=rf"a\.jsonl: {encoding}; convert it: iconv -f {encoding} -t UTF-8"):
         read_bytes(tmp_path / "a.jsonl", GOOD.decode().encode(encoding))
+
+
+# Archives
+
+
+def typed(kind: bytes) -> bytes:
+    """An archive of two files, the first of which is said to be of another type."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in ("odd.txt", "good.txt"):
+            member = tarfile.TarInfo(name)
+            member.size, member.type = 3, kind if name == "odd.txt" else tarfile.REGTYPE
+            archive.addfile(member, io.BytesIO(name[:3].encode()))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "documents"), [(b"Z", ["odd", "goo"]), (b"7", ["odd", "goo"]), (b"D", ["goo"])])
+def test_members_of_other_types(kind: bytes, documents: list[str], tmp_path: Path) -> None:
+    """A member of a type that nobody knows is a file, as POSIX has it; what GNU tar notes of a directory is none."""
+    assert read_bytes(tmp_path / "a.tar", typed(kind)) == (documents, {})
+
+
+def test_hard_link_that_has_data(tmp_path: Path) -> None:
+    """A link with a content, of which nothing would be read, fails the unit."""
+    with pytest.raises(SourceReadError, match=r"a\.tar, after odd\.txt: not a whole tar archive"):
+        read_bytes(tmp_path / "a.tar", typed(tarfile.LNKTYPE))
+
+
+@pytest.mark.parametrize("name", ["/etc/x.txt", "../../x.txt", "a/./b.txt", "\udcff.txt"])
+def test_names_of_members_lead_nowhere(name: str, tmp_path: Path) -> None:
+    """A member is read, whatever it is called; nothing is made of its name."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", errors="surrogateescape", format=tarfile.GNU_FORMAT) as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+    (tmp_path / "in").mkdir()
+    assert read_bytes(tmp_path / "in" / "a.tar", buffer.getvalue()) == (["x"], {})
+    assert [path.name for path in tmp_path.rglob("*.txt")] == []
