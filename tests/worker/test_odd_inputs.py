@@ -3,7 +3,10 @@
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from provision.errors import CatalogError
@@ -11,7 +14,7 @@ from shard.errors import SourceReadError
 from shard.source.download import Scratch
 from shard.source.opened import open_unit
 from tests.support.batches import documents_of
-from tests.support.inputs import planned_job
+from tests.support.inputs import arrow_stream, planned_job
 from tests.support.jobs import QUICK
 
 
@@ -116,3 +119,74 @@ def test_names_of_members_lead_nowhere(name: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     assert read_bytes(tmp_path / "in" / "a.tar", buffer.getvalue()) == (["x"], {})
     assert [path.name for path in tmp_path.rglob("*.txt")] == []
+
+
+# Arrow
+
+
+def ill_formed(kind: Any) -> Any:
+    """Three texts of a type of strings, the first of which is not UTF-8."""
+    raw = pa.array([b"\xff", b"a text of more than twelve bytes", b""], _AS_BYTES[kind])
+    return pa.Array.from_buffers(kind, len(raw), raw.buffers())
+
+
+_AS_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+
+
+@pytest.mark.parametrize("as_file", [False, True], ids=["stream", "file"])
+@pytest.mark.parametrize("inside", ["plain", "dictionary", "list", "fixed list", "list view"])
+@pytest.mark.parametrize("kind", list(_AS_BYTES), ids=str)
+def test_arrow_text_that_is_not_utf8(kind: Any, inside: str, as_file: bool, tmp_path: Path) -> None:
+    """Ill-formed text is dropped and counted in every type that holds strings; rows beside it stay."""
+    texts = ill_formed(kind)
+    offsets = pa.array([0, 1, 2, 3], pa.int32())
+    column = {
+        "plain": lambda: texts,
+        "dictionary": lambda: pa.DictionaryArray.from_arrays(offsets[:3], texts, safe=False),
+        "list": lambda: pa.ListArray.from_arrays(offsets, texts),
+        "fixed list": lambda: pa.FixedSizeListArray.from_arrays(texts, 1),
+        "list view": lambda: pa.ListViewArray.from_arrays(offsets[:3], pa.array([1, 1, 1], pa.int32()), texts),
+    }[inside]()
+    table = pa.table({"text": column})
+    sink = io.BytesIO()
+    with (pa.ipc.new_file if as_file else pa.ipc.new_stream)(sink, table.schema) as writer:
+        writer.write_table(table)
+    found = read_bytes(tmp_path / "a.arrow", sink.getvalue())
+    assert found == (["a text of more than twelve bytes"], {"invalid_utf8": 1, "empty": 1})
+
+
+def test_arrow_index_out_of_the_dictionary(tmp_path: Path) -> None:
+    """An index that leads out of the dictionary fails the unit; it does not read other memory."""
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 9], pa.int8()), pa.array(["x", "y"]), safe=False)
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, pa.schema([("text", column.type)])) as writer:
+        writer.write_table(pa.table({"text": column}))
+    with pytest.raises(SourceReadError, match=r"a\.arrow: after row 0: .*out of bounds"):
+        read_bytes(tmp_path / "a.arrow", sink.getvalue())
+
+
+def test_arrow_streams_joined(tmp_path: Path) -> None:
+    """A stream behind the first, as `cat` joins them, is not passed over: the unit fails, and says after which row."""
+    with pytest.raises(SourceReadError, match=r"a\.arrow: after row 2: another Arrow stream behind the first"):
+        read_bytes(tmp_path / "a.arrow", arrow_stream(["a", "b"]) + arrow_stream(["c"]))
+
+
+def test_columns_of_one_name(tmp_path: Path) -> None:
+    """Two columns of the name are not said to be none."""
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(CatalogError, match=r"a\.parquet: has several columns 'text'"):
+        read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.list_(pa.null())], ids=str)
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_column_without_a_type(kind: Any, suffix: str, tmp_path: Path) -> None:
+    """A file in which no row has a text is written with a column of nulls: its rows are dropped and counted."""
+    table = pa.table({"text": pa.array([None, None], kind)})
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    assert read(path) == ([], {"null": 2})
