@@ -1,12 +1,15 @@
 """Files that are odd in their format's own ways: every row is a document or counted, or the error says what to do."""
 
+import base64
 import io
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as pe
 import pytest
 
 from provision.errors import CatalogError
@@ -190,3 +193,54 @@ def test_column_without_a_type(kind: Any, suffix: str, tmp_path: Path) -> None:
         with pa.ipc.new_file(path, table.schema) as writer:
             writer.write_table(table)
     assert read(path) == ([], {"null": 2})
+
+
+# Parquet
+
+
+class PlainKeys(pe.KmsClient):
+    """A key service that keeps keys as they are."""
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key: str, master_key_identifier: str) -> bytes:
+        return base64.b64decode(wrapped_key)
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+@pytest.mark.parametrize(
+    ("plaintext_footer", "column", "message"),
+    [
+        (False, "text", "encrypted Parquet; write it again without"),
+        (True, "text", "columns of it are encrypted"),
+        (True, "id", "columns of it are encrypted"),
+    ],
+)
+def test_encrypted_parquet(plaintext_footer: bool, column: str, message: str, scheme: str, tmp_path: Path) -> None:
+    """Encrypted files are refused in words: to be asked about an encrypted column, Arrow ends the process."""
+    configuration = pe.EncryptionConfiguration(
+        footer_key="f", column_keys={"c": [column]}, plaintext_footer=plaintext_footer, data_key_length_bits=128
+    )
+    properties = pe.CryptoFactory(lambda _: PlainKeys()).file_encryption_properties(
+        pe.KmsConnectionConfig(), configuration
+    )
+    table = pa.table({"text": ["a", "b"], "id": [1, 2]})
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    fs, root = fsspec.core.url_to_fs(f"{scheme}{tmp_path}")
+    fs.pipe_file(f"{root}/a.parquet", sink.getvalue())
+    with pytest.raises(CatalogError, match=rf"a\.parquet: {message}"):
+        planned_job(f"{scheme}{tmp_path}", tmp_path / "out")
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [0, 2, 0], [2, 0, 0, 1]], ids=str)
+@pytest.mark.parametrize("page_index", [False, True])
+def test_row_groups_without_rows(sizes: list[int], page_index: bool, tmp_path: Path) -> None:
+    """Row groups of no rows, and none at all, are no error; with a page index and without."""
+    schema = pa.schema([("text", pa.string())])
+    with pq.ParquetWriter(tmp_path / "a.parquet", schema, write_page_index=page_index) as writer:
+        for size in sizes:
+            writer.write_table(pa.table({"text": pa.array(["x"] * size, pa.string())}))
+    assert read(tmp_path / "a.parquet") == (["x"] * sum(sizes), {})
