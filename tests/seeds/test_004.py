@@ -19,9 +19,10 @@ EOD = 256
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> Machine:
-    """The script for this machine alone, written by one command, then run: the seed's two steps, in byte mode, into
-    directories with a space in their names."""
-    machine = Machine(tmp_path_factory.mktemp("004"), ranks=2)
+    """The script for this machine alone, written by one command, then run: the seed's two steps, in byte mode, with
+    spaces and quotes in the names of all directories, the run's and the home too."""
+    machine = Machine(tmp_path_factory.mktemp("004") / 'it\'s "this" machine', ranks=2)
+    machine.root.mkdir()
     write_corpus(machine.root / "corpus", documents[:120], files=4)
     directories = ("--output-dir", machine.root / "my shards", "--holdout-dir", machine.root / "my holdout")
     options = ("--tokenizer", "bytes", "--holdout-rate", "10%")
