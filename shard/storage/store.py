@@ -5,14 +5,13 @@ import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
+from shard.errors import FingerprintError, JobError, StoreError
 from shard.records.compression import RANKS_FILE
 from shard.records.frozen import sealed_json
 from shard.records.identity import identity_at
@@ -28,10 +27,9 @@ from shard.records.shards import (
 )
 from shard.records.trainers import SIDECARS
 from shard.storage.disk import disk_full_named, fsync_directory, write_atomic
+from shard.storage.lock import LOCK_FILE, holder_of, lock_for_run, try_lock
 from shard.storage.present import is_whole, listed_sidecars
 
-_LOCK_FILE = ".shardfleet.lock"
-_LOCK_WAIT_SECONDS = 10.0
 SHARD_FILE = re.compile(rf"(\d{{6,}})\.(bin|zst|idx|json|{'|'.join(map(re.escape, sorted(SIDECARS)))})")
 _OURS = re.compile(rf"{SHARD_FILE.pattern}|\.\d{{6,}}\..*\.tmp|cluster\.json|{re.escape(RANKS_FILE)}")
 _UNFINISHED = re.compile(r"\.(\d{6,}|dataset)\..*\.tmp")
@@ -67,7 +65,7 @@ def open_store(job: Job) -> Iterator[Directories]:
             try:
                 with disk_full_named(directory / DIRECTORY_FILE):
                     directory.mkdir(parents=True, exist_ok=True)
-                    locks.append(_lock(directory, split, job))
+                    locks.append(_take(directory, split, job))
             except OSError as error:
                 raise StoreError(
                     f"{directory}: cannot write there: {error.strerror}; choose another directory"
@@ -165,10 +163,10 @@ def remove_leftovers(job: Job) -> None:
     directories = directories_of(job)
     with suppress(FileNotFoundError), ExitStack() as stack:
         for directory in directories.values():
-            lock = stack.enter_context((directory / _LOCK_FILE).open("rb"))
-            if _try_lock(lock.fileno(), fcntl.LOCK_EX):
+            lock = stack.enter_context((directory / LOCK_FILE).open("rb"))
+            if try_lock(lock.fileno(), fcntl.LOCK_EX):
                 _clear(directory, job)
-            elif _holder(lock.fileno()) != job.run_id:
+            elif holder_of(lock.fileno()) != job.run_id:
                 return
         # Other hosts of the run may share the directories; their units are others.
         remove_unfinished(directories, job.units)
@@ -185,63 +183,20 @@ def _clear(directory: Path, job: Job) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _lock(directory: Path, split: Split, job: Job) -> int:
-    """Make the directory this job's and lock it: shared among the hosts of one run (on a shared file system), closed
-    to other runs. Returns the descriptor that holds the lock.
+def _take(directory: Path, split: Split, job: Job) -> int:
+    """Make the directory this job's and lock it. Returns the descriptor that holds the lock."""
 
-    Whoever is first holds the lock alone until the directory is this job's; then the holder's name is written down.
-    """
-    descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    def alone() -> None:
+        _adopt(directory, split, job)
+        _clear(directory, job)
+
+    descriptor = lock_for_run(directory, job.run_id, alone)
     try:
-        _share_lock(descriptor, directory, split, job)
-        _require_holder(descriptor, directory, job.run_id)
         _adopt(directory, split, msgspec.structs.replace(job, overwrite=False))
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _share_lock(descriptor: int, directory: Path, split: Split, job: Job) -> None:
-    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
-    while time.monotonic() < deadline:
-        if _try_lock(descriptor, fcntl.LOCK_EX):
-            _adopt(directory, split, job)
-            _clear(directory, job)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, job.run_id.encode(), 0)
-            # Lets go for a moment, in which another run may come in: its name is found then.
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            return
-        if _try_lock(descriptor, fcntl.LOCK_SH):
-            return
-        time.sleep(0.05)  # another host, or another run, holds it alone
-    raise _in_use(descriptor, directory)
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _holder(descriptor: int) -> str:
-    return os.pread(descriptor, 200, 0).decode(errors="replace")
-
-
-def _require_holder(descriptor: int, directory: Path, run_id: str) -> None:
-    if _holder(descriptor) != run_id:
-        raise _in_use(descriptor, directory)
-
-
-def _in_use(descriptor: int, directory: Path) -> DirectoryInUseError:
-    holder = _holder(descriptor)
-    return DirectoryInUseError(
-        f"{directory}: run {holder} is writing there; wait for it, stop it with 'shardfleet abort {holder}', "
-        "or choose another --output-dir"
-    )
 
 
 def _adopt(directory: Path, split: Split, job: Job) -> None:
