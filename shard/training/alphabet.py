@@ -39,7 +39,8 @@ def alphabet_of(texts: Iterable[list[str]], normalize: Callable[[str], str]) -> 
     found: Counter[str] = Counter()
     for raw, characters in normalized.items():
         found.update(dict.fromkeys(characters, int(counts[ord(raw)])))
-    del found[SPACE], found[" "]
+    # SentencePiece reads no piece with NUL in it.
+    del found[SPACE], found[" "], found["\0"]
     left = COVERAGE * found.total()
     kept = {SPACE}
     for character, count in sorted(found.items(), key=lambda item: (-item[1], item[0])):

@@ -288,6 +288,14 @@ def test_the_alphabet_is_what_is_frequent() -> None:
     assert wide.others.sub("", "ＡＢＣ") == "ＡＢ"
 
 
+def test_nul_is_in_no_piece(documents: list[str], tmp_path: Path) -> None:
+    """However often a text says NUL, it goes by its byte: SentencePiece refuses a model with it in a piece."""
+    write_corpus(tmp_path / "data", [text.replace(" ", "\0", 40) for text in documents[:24]])
+    train_tokenizer(order(tmp_path / "data", tmp_path / "out", "sentencepiece", with_model=True), {}, str)
+    vocab = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json")).get_vocab()
+    assert [piece for piece in vocab if "\0" in piece] == []
+
+
 def test_characters_outside_the_alphabet_part_words() -> None:
     """What stood on both sides of a rare character is not taken for neighbours, and it is no token itself."""
     alphabet = Alphabet(("a", "b", "▁"), re.compile("[^ab ]+"))
