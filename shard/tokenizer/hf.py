@@ -81,14 +81,17 @@ class HfReference:
         config: dict[str, Any] = json.loads(self._tokenizer.to_str())
         if (config.get("decoder") or {}).get("type") != "ByteLevel":
             raise TokenizerError("its decoder is not byte-level: ids alone do not say which bytes they stand for")
-        added = {
-            token["id"]: b"" if token["special"] else token["content"].encode() for token in config["added_tokens"]
-        }
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=False)
-        found = {
-            token: bytes(map(_BYTES.__getitem__, text)) for text, token in vocabulary.items() if token not in added
-        }
-        return found | added
+        found = {token: _spelled(text) for text, token in vocabulary.items()}
+        for added in config["added_tokens"]:
+            token, text = added["id"], added["content"]
+            if not added["special"]:
+                if added["lstrip"] or added["rstrip"]:
+                    raise TokenizerError(f"its token {text!r} takes the spaces beside it")
+                found[token] = text.encode()
+            elif token not in self.encode(text.encode()):  # else merges make it, too: `!`, where that is for padding
+                found[token] = b""
+        return found
 
 
 def _byte_level() -> dict[str, int]:
@@ -100,6 +103,11 @@ def _byte_level() -> dict[str, int]:
 
 
 _BYTES = _byte_level()
+
+
+def _spelled(text: str) -> bytes:
+    """The bytes of a byte-level token; none where a character stands for no byte, and no text is encoded to it."""
+    return bytes(map(_BYTES.__getitem__, text)) if _BYTES.keys() >= set(text) else b""
 
 
 def without_special_tokens(data: bytes) -> bytes:

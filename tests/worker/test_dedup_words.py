@@ -1,6 +1,7 @@
 """shard/dedup on batches: words, normal form and signatures against plain restatements; text back from tokens."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -144,3 +145,31 @@ def test_what_changes_text_is_refused(tmp_path: Path) -> None:
     reference = SentencePieceReference((tmp_path / "nfkc.model").read_bytes(), origin="nfkc")
     with pytest.raises(TokenizerError, match="cannot be had back"):
         token_bytes_of(reference, reference.vocab_size, (0, 0))
+
+
+def with_token(path: Path, text: str, token: int, **flags: bool) -> HfReference:
+    """A tokenizer.json with one added token more."""
+    config = json.loads(path.read_bytes())
+    usual = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    config["added_tokens"].append({"id": token, "content": text, **usual, **flags})
+    return HfReference(json.dumps(config).encode(), origin="more")
+
+
+def test_added_tokens_are_the_text_that_they_stand_for(small_tokenizer: Path) -> None:
+    """A special token that merges make, too, keeps its text, as `!` where that is for padding; others of the vocabulary
+    have none, whatever characters they have; one that swallows spaces is refused."""
+    model = json.loads(small_tokenizer.read_bytes())["model"]["vocab"]
+    size = max(model.values()) + 1
+    for text, token in (("!", model["!"]), ("<sep>", size)):
+        made = with_token(small_tokenizer, text, token, special=True)
+        ids = made.encode(f"a {text} b".encode())
+        table = token_bytes_of(made, size + 1, (0, 0))
+        (back,) = table.texts(payload_of(token_batch_of([ids]), "uint16", None))
+        assert documents_of(back) == [f"a {text} b".encode()]
+        assert made.token_bytes()[token] == (b"!" if text == "!" else b"")
+    config = json.loads(small_tokenizer.read_bytes())
+    config["model"]["vocab"]["｜▁｜"] = size
+    assert HfReference(json.dumps(config).encode(), origin="more").token_bytes()[size] == b""
+    for side in ("lstrip", "rstrip"):
+        with pytest.raises(TokenizerError, match="its token '<sep>' takes the spaces beside it"):
+            token_bytes_of(with_token(small_tokenizer, "<sep>", size, **{side: True}), size + 1, (0, 0))
