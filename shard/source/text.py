@@ -1,6 +1,7 @@
 """Plain text → batches of text: every line a document, or every file."""
 
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
@@ -73,4 +74,5 @@ def _batch(documents: list[bytes], others: int) -> TextBatch:
 
 def without_blank_lines(document: bytes) -> bytes:
     """A document without the lines that hold nothing but white space."""
-    return b"".join(line for line in document.splitlines(keepends=True) if line.strip())
+    # Not splitlines, to which a CR alone ends a line: the end of the line that it stands in would go.
+    return b"".join(line for line in BytesIO(document) if line.strip())

@@ -313,6 +313,14 @@ def test_drop_empty_lines(tmp_path: Path) -> None:
     assert read_all(root, tmp_path, Input(drop_empty_lines=True)) == (["first\nsecond \n"], {})
 
 
+def test_a_return_alone_ends_no_line(tmp_path: Path) -> None:
+    """A CR within a line is part of it, also where lines of white space go: what ends the line stays."""
+    root = folder(tmp_path, a__txt=b"first\r\r\n\r\r\nsecond\r \nthird")
+    assert read_all(root, tmp_path, Input(drop_empty_lines=True)) == (["first\r\r\nsecond\r \nthird"], {})
+    both = Input(document_per_line=True, drop_empty_lines=True)
+    assert read_all(root, tmp_path, both) == (["first\r", "second\r ", "third"], {"empty": 1})
+
+
 def test_empty_files(tmp_path: Path) -> None:
     """An empty file has no rows; where every file is a document, it is an empty one."""
     root = folder(tmp_path, a__jsonl=b"", b__jsonl=b'{"text": "b"}', c__jsonl__gz=gzip.compress(b""))
