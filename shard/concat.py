@@ -137,10 +137,12 @@ def _record(sources: Sequence[Stored]) -> DirectoryRecord:
 
 
 def _names(sources: Sequence[Stored]) -> Iterator[str]:
-    """What stands before the path of a source file: two datasets may have files of one name."""
-    names = [source.record.source.dataset for source in sources]
+    """What stands before the path of a source file: two datasets may have files of one name, and one may lie within
+    another."""
+    names = [source.record.source.dataset.rstrip("/") for source in sources]
     for source, name in zip(sources, names, strict=True):
-        yield name if names.count(name) == 1 else f"{name}@{source.record.source.revision[:12]}"
+        clashing = names.count(name) > 1 or any(other.startswith(f"{name}/") for other in names)
+        yield f"{name}@{source.record.source.revision[:12]}" if clashing else name
 
 
 def _take(shard: StoredShard, place: Path, first: int, name: str, common: DirectoryRecord) -> int:
@@ -153,7 +155,7 @@ def _take(shard: StoredShard, place: Path, first: int, name: str, common: Direct
         shard.record,
         unit=first + shard.record.unit,
         fingerprint=common.fingerprint,
-        source=replace(shard.record.source, path=f"{name.rstrip('/')}/{shard.record.source.path}"),
+        source=replace(shard.record.source, path=f"{name}/{shard.record.source.path}"),
     )
     stem = f"{record.unit:06d}"
     copied = 0

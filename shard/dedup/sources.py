@@ -1,20 +1,41 @@
 """Which of several datasets a source file is of (pure)."""
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from shard.records import SourceFacts
 
 
 def source_of(path: str, facts: SourceFacts) -> str:
-    """The name with which the path begins: that of a named dataset of one run, or of a directory that was joined with
-    others. Empty where there was but one."""
-    return max((found for name in _names(facts) if (found := _begins(path, name))), key=len, default="")
-
-
-def _names(facts: SourceFacts) -> list[str]:
+    """What the path begins with: the name of a named dataset of one run, or of a directory that was joined with others,
+    and within that of what it was made of. Empty where there was but one."""
     pinned = [part.partition("=") for part in facts.revision.split(" ")]
     if all(equals for _, equals, _ in pinned):
-        return [name for name, _, _ in pinned]
-    joined = facts.dataset.split(" + ")
-    return joined if len(joined) > 1 else []
+        return _longest(path, (name for name, _, _ in pinned))
+    return _of_joined(path, facts.dataset.split(" + "))
+
+
+def _of_joined(path: str, datasets: Sequence[str]) -> str:
+    """Of datasets that were joined in this order; some of them before the others, it may be."""
+    if len(datasets) == 1:
+        # A run of several named datasets is called `web=owner/fine books=./books`.
+        return _longest(path, (word.partition("=")[0] for word in datasets[0].split(" ") if "=" in word))
+    found, made_of = max(_neighbours(path, datasets), key=lambda pair: len(pair[0]))
+    within = _of_joined(path[len(found) + 1 :], made_of) if found else ""
+    return f"{found}/{within}" if within else found
+
+
+def _neighbours(path: str, datasets: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """(what the path begins with, the datasets of that name): one of them, or neighbours that were joined before."""
+    for first in range(len(datasets)):
+        for end in range(first + 1, len(datasets) + (first > 0)):
+            name = " + ".join(datasets[first:end])
+            yield _begins(path, name), datasets[first:end]
+            if not path.startswith(name):
+                break
+
+
+def _longest(path: str, names: Iterable[str]) -> str:
+    return max((_begins(path, name) for name in names), key=len, default="")
 
 
 def _begins(path: str, name: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from shard.concat import concatenate
+from shard.dedup.sources import source_of
 from shard.errors import JobError, StoreError, VerificationError
 from shard.formats.payload import Payload
 from shard.job import Holdout, Job
@@ -160,6 +161,20 @@ def test_records_say_where_from(stores: Path, corpora: Path, tmp_path: Path) -> 
     )
     concatenate([stores / "two" / "train", stores / "one" / "train"], tmp_path / "c")
     assert read_directory(tmp_path / "c").fingerprint != record.fingerprint
+
+
+def test_a_dataset_within_another(corpora: Path, tmp_path: Path) -> None:
+    """Where one dataset lies in a folder of another, paths still say which of them a file was read for."""
+    whole = write_corpus(tmp_path / "in", [], files=0)
+    shutil.copytree(corpora / "two", whole / "two")
+    for name, directory in (("whole", whole), ("part", whole / "two")):
+        write_all(make_job(directory, tmp_path / name))
+    concatenate([tmp_path / "whole" / "train", tmp_path / "part" / "train"], tmp_path / "joined")
+    facts = read_directory(tmp_path / "joined").source
+    paths = [read_shard(tmp_path / "joined", f"00000{unit}").source.path for unit in range(4)]
+    assert paths[2:] == [f"{whole / 'two'}/part-{number}.parquet" for number in range(2)]
+    outer = f"{whole}@{'0' * 12}"
+    assert [source_of(path, facts) for path in paths] == [outer, outer, str(whole / "two"), str(whole / "two")]
 
 
 def test_shares_of_hosts_fit_each_other(stores: Path, tmp_path: Path) -> None:
