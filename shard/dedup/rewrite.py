@@ -98,7 +98,8 @@ def _write_unit(job: Job, directories: Directories, appended: bool, unit: Lessen
         path = f"{before.fingerprint[:12]}/{path}"
     # Of the run that tokenized it: a second deduplication gives the same bytes.
     job = replace(job, host=before.host)
-    itself = Unit(ordinal=before.unit, path=path, size=0, content_id=before.source.content_id)
+    # Not the path of its source file, which in joined directories may be one like `/home/me/books/a.txt`.
+    itself = Unit(ordinal=before.unit, path=unit.shards["train"].stem, size=0, content_id=before.source.content_id)
     codec = read_codec(directories["train"], job.identity)
     with ExitStack() as stack:
         writer = UnitWriter(job, itself, directories, before.rank, codec=codec)

@@ -1,9 +1,19 @@
 """shard/dedup/sources.py: which of several datasets a file is of."""
 
+from pathlib import Path
+
 import pytest
 
+from shard.concat import concatenate
+from shard.dedup.run import deduplicate, open_pair
+from shard.dedup.settings import Scope, Settings
 from shard.dedup.sources import source_of
-from shard.records import SourceFacts
+from shard.records import SourceFacts, read_shard
+from shard.store import Directories
+from shard.tokenizer.raw_bytes import ByteReference
+from shard.verify.stores import verify
+from tests.support.jobs import make_job, write_corpus
+from tests.support.worker import write_all
 
 NAMED = SourceFacts(dataset="web=owner/fine books=./books", revision="web=0123abc books=77ff", text_column="text")
 JOINED = SourceFacts(dataset="owner/fine + owner/finer + owner/finer", revision="9d", text_column="text")
@@ -34,3 +44,31 @@ ALONE = SourceFacts(dataset="owner/fine", revision="0123abc", text_column="text"
 def test_source(path: str, facts: SourceFacts, expected: str) -> None:
     """A path begins with the name of its dataset where there are several, and says nothing where there is one."""
     assert source_of(path, facts) == expected
+
+
+def joined(directories: list[Path], target: Path) -> Path:
+    """Train and holdout of each, as train and holdout of one."""
+    target.mkdir()
+    both = [directory / split for directory in directories for split in ("train", "holdout")]
+    concatenate(both, target / "train", target / "holdout")
+    return target
+
+
+@pytest.mark.parametrize(("scope", "stay"), [("source", 4), ("global", 1)])
+def test_directories_joined_twice(scope: Scope, stay: int, tmp_path: Path) -> None:
+    """Directories of this machine's files, joined and joined again, lose what stands twice in a dataset, or in all."""
+    for name in "abcd":
+        write_corpus(tmp_path / "in" / name, ["The same.", f"Of {name} alone.", "the  same."])
+        write_all(make_job(tmp_path / "in" / name, tmp_path / name))
+    pairs = [joined([tmp_path / name for name in names], tmp_path / names) for names in ("ab", "cd")]
+    whole = joined(pairs, tmp_path / "abcd")
+    found = deduplicate(
+        open_pair([whole / "train", whole / "holdout"]), ByteReference(), Settings(scope=scope), tmp_path / "work"
+    )
+    assert found.duplicates.documents - len(found.duplicates.removed) == 4 + stay
+    finals: Directories = {"train": tmp_path / "once", "holdout": tmp_path / "once_holdout"}
+    assert sum(made.documents for made in found.write(finals, 1).values()) == 4 + stay
+    report = verify(list(finals.values()))
+    assert report.ok and report.coverage.complete, report.findings
+    source = read_shard(finals["train"], "000003").source
+    assert source == read_shard(whole / "train", "000003").source
