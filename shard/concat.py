@@ -137,12 +137,15 @@ def _record(sources: Sequence[Stored]) -> DirectoryRecord:
 
 
 def _names(sources: Sequence[Stored]) -> Iterator[str]:
-    """What stands before the path of a source file: two datasets may have files of one name, and one may lie within
-    another."""
+    """What stands before the path of a source file: two datasets may have files of one name, one may lie within
+    another, and one may have been read twice, for two columns."""
     names = [source.record.source.dataset.rstrip("/") for source in sources]
-    for source, name in zip(sources, names, strict=True):
-        clashing = names.count(name) > 1 or any(other.startswith(f"{name}/") for other in names)
-        yield f"{name}@{source.record.source.revision[:12]}" if clashing else name
+    revised = [f"{name}@{one.record.source.revision[:12]}" for one, name in zip(sources, names, strict=True)]
+    for source, name, exact in zip(sources, names, revised, strict=True):
+        if names.count(name) == 1 and not any(other.startswith(f"{name}/") for other in names):
+            yield name
+        else:
+            yield exact if revised.count(exact) == 1 else f"{name}@{source.record.fingerprint[:12]}"
 
 
 def _take(shard: StoredShard, place: Path, first: int, name: str, common: DirectoryRecord) -> int:

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
@@ -18,7 +20,15 @@ from shard.job import Holdout, Job
 from shard.records import read_directory, read_shard
 from shard.stored import open_stored
 from shard.verify.stores import verify
-from tests.support.jobs import BYTES_SPEC, QUICK, compressed_job, make_job, write_corpus
+from tests.support.jobs import (
+    BYTES_SPEC,
+    QUICK,
+    compressed_job,
+    files_dataset,
+    files_units,
+    make_job,
+    write_corpus,
+)
 from tests.support.plans import tree_of
 from tests.support.worker import write_all
 
@@ -175,6 +185,24 @@ def test_a_dataset_within_another(corpora: Path, tmp_path: Path) -> None:
     assert paths[2:] == [f"{whole / 'two'}/part-{number}.parquet" for number in range(2)]
     outer = f"{whole}@{'0' * 12}"
     assert [source_of(path, facts) for path in paths] == [outer, outer, str(whole / "two"), str(whole / "two")]
+
+
+def test_two_columns_of_one_dataset(tmp_path: Path) -> None:
+    """What two runs have made of the same files, a column each, is joined, and every row of either is proven."""
+    (tmp_path / "in").mkdir()
+    table = pa.table({"text": ["a", "b", "c"], "title": ["d", "e", "f"]})
+    pq.write_table(table, tmp_path / "in" / "part-0.parquet", row_group_size=1)
+    for column in table.column_names:
+        dataset = files_dataset(tmp_path / "in", text_column=column)
+        write_all(make_job(dataset, tmp_path / column, units=files_units(tmp_path / "in", parts=2)))
+    done = concatenate(
+        [tmp_path / column / split for column in table.column_names for split in ("train", "holdout")],
+        tmp_path / "joined",
+        tmp_path / "joined_holdout",
+    )
+    assert sum(one.documents for one in done) == 6
+    report = verify([tmp_path / "joined", tmp_path / "joined_holdout"])
+    assert report.ok and report.coverage.complete, report.findings
 
 
 def test_shares_of_hosts_fit_each_other(stores: Path, tmp_path: Path) -> None:
