@@ -28,7 +28,7 @@ from benchmarks.measure import (
     pinned,
     run_quietly,
 )
-from benchmarks.model import Costs, Host, predict
+from benchmarks.prediction import Costs, Host, predict
 from benchmarks.workspace import Corpus, Workspace
 
 TOLERANCE = 0.15

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.corpus import real_documents
-from shard.job import Job
+from shard.records.job import Job
 from shard.tokenizer.load import load_tokenizer
 from tests.support.batches import text_batch_of
 

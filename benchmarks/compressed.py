@@ -28,16 +28,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.corpus import real_documents
-from shard.compression import DEFAULT_FRAME_TOKENS, DEFAULT_LEVEL, Compression
 from shard.export.options import ExportOptions
 from shard.export.run import export
 from shard.formats.frames import Codec
 from shard.formats.ranks import read_table
-from shard.framereader import FrameReader
-from shard.job import Holdout
-from shard.payloadfile import FramedFile
+from shard.records.compression import DEFAULT_FRAME_TOKENS, DEFAULT_LEVEL, Compression
+from shard.records.job import Holdout
 from shard.sampling import sample_ranks
-from shard.stored import Stored, open_stored
+from shard.storage.framereader import FrameReader
+from shard.storage.payloadfile import FramedFile
+from shard.storage.stored import Stored, open_stored
 from shard.tokenizer.ranks import RANK_FILES
 from tests.support.jobs import files_dataset, files_units, make_job, rank_spec
 from tests.support.text import rank_file

@@ -24,11 +24,11 @@ import numpy as np
 from benchmarks.corpus import real_documents
 from shard.batch import TextBatch
 from shard.dedup.clusters import alike
-from shard.dedup.hashes import exact_keys
-from shard.dedup.minhash import band_keys, has_signature, signatures_of
 from shard.dedup.pairs import KeyStore
-from shard.dedup.settings import Settings
-from shard.dedup.words import words_of
+from shard.records.dedup import Settings
+from shard.signatures.hashes import exact_keys
+from shard.signatures.minhash import band_keys, has_signature, signatures_of
+from shard.signatures.words import words_of
 from tests.support.batches import text_batch_of
 from tests.support.copies import Planted, jaccard, planted
 

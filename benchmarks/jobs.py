@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from shard.compression import Compression
-from shard.dedup.settings import Scheme
-from shard.job import Holdout, TokenizerSpec
-from shard.options import Options
+from shard.records.compression import Compression
+from shard.records.dedup import Scheme
+from shard.records.job import Holdout, TokenizerSpec
+from shard.records.options import Options
 from shard.tokenizer.ranks import RANK_FILES
 from tests.support.jobs import BYTES_SPEC, compressed_job, hub_dataset, json_spec, make_job, rank_spec, write_job
 from tests.support.text import UnavailableError, rank_file, train_small_tokenizer

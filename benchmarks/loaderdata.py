@@ -11,8 +11,8 @@ import msgspec
 
 from benchmarks.measure import Command, measure, run_quietly
 from benchmarks.workspace import Workspace
-from shard.frozen import sealed_json
-from shard.records import read_shard
+from shard.records.frozen import sealed_json
+from shard.records.shards import read_shard
 
 _FILES = 16
 

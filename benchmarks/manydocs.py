@@ -12,8 +12,8 @@ import numpy as np
 
 from shard.formats.megatron import index_bytes
 from shard.formats.payload import DTYPES
-from shard.frozen import sealed_json
-from shard.records import read_directory, read_shard
+from shard.records.frozen import sealed_json
+from shard.records.shards import read_directory, read_shard
 
 DOCUMENT_TOKENS = 64
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.expect import some_documents
 from shard.loader import DataLoader, TokenDataset
-from shard.stored import open_stored
+from shard.storage.stored import open_stored
 from tests.interop.readers.harness import Read, Request, main
 from tests.support.rules import llmc_batches
 

@@ -27,13 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measure import ROOT, BenchmarkError
 from provision.catalog.types import DatasetSpec
-from provision.prepare import list_dataset
-from provision.units import units_of
+from provision.plan.units import units_of
+from provision.prepare.prepare import list_dataset
 from shard.formats.megatron import index_bytes
-from shard.frozen import sealed_json
-from shard.job import FORMAT_VERSION, Holdout, Job, Unit
-from shard.records import SPLITS, ShardRecord, Split, UnitSource
-from shard.store import open_store
+from shard.records.frozen import sealed_json
+from shard.records.job import FORMAT_VERSION, Holdout, Job, Unit
+from shard.records.shards import SPLITS, ShardRecord, Split, UnitSource
+from shard.storage.store import open_store
 from tests.support.jobs import make_job
 
 UNIT_BYTES = 1 << 20

@@ -22,10 +22,10 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from provision.hostjob import job_of
-from provision.rundir import RunDirectory
-from provision.script import render_script
-from shard.frozen import canonical_json
+from provision.plan.hostjob import job_of
+from provision.plan.rundir import RunDirectory
+from provision.prepare.script import render_script
+from shard.records.frozen import canonical_json
 from tests.scale.simulated import Simulation, loopback_hosts, pss, role_of, simulated
 from tests.support.plans import MIB, plan_of, source_files
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from shard.frozen import read_record
-from shard.job import Job
+from shard.records.frozen import read_record
+from shard.records.job import Job
 from shard.source.download import Scratch
 from shard.source.opened import open_unit
 from shard.tokenizer.checks import SampleCheck

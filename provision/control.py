@@ -7,19 +7,19 @@ from pathlib import Path
 import click
 import msgspec
 
-from provision.conclude import conclude
-from provision.detach import await_starts
 from provision.errors import ProvisionError
-from provision.keeper import replay
-from provision.lease import renew_leases
-from provision.monitor import ClusterState
-from provision.push import hand_over_token, push_jobs
-from provision.rundir import RunDirectory
-from provision.settle import Answers, left_on_hosts, stop_hosts
-from provision.shows import Style
-from provision.watch import watch
+from provision.finish.conclude import conclude
+from provision.plan.rundir import RunDirectory
+from provision.reach.settle import Answers, left_on_hosts, stop_hosts
+from provision.run.detach import await_starts
+from provision.run.keeper import replay
+from provision.run.lease import renew_leases
+from provision.run.monitor import ClusterState
+from provision.run.push import hand_over_token, push_jobs
+from provision.run.shows import Style
+from provision.run.watch import watch
 from shard.errors import ShardError
-from shard.host.processes import die_with_parent
+from shard.processes import die_with_parent
 
 _run = click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 

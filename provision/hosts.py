@@ -18,8 +18,8 @@ from pathlib import Path
 
 from provision.errors import HostsFileError
 from provision.hostlist import expand
-from shard.frozen import is_text
-from shard.job import MAX_RANKS
+from shard.records.frozen import is_text
+from shard.records.job import MAX_RANKS
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from shard.dataset import Dataset
-from shard.identity import Identity
-from shard.job import FORMAT_VERSION, Holdout, Job, TokenizerSpec, Unit
-from shard.options import Options
-from shard.store import Directories
+from shard.records.dataset import Dataset
+from shard.records.identity import Identity
+from shard.records.job import FORMAT_VERSION, Holdout, Job, TokenizerSpec, Unit
+from shard.records.options import Options
+from shard.storage.store import Directories
 
 
 def job_alone(

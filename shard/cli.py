@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,11 +10,8 @@ import click
 import msgspec
 
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion
-from shard.dedup.settings import Scheme
-from shard.dedup.unsigned import unsigned_units
 from shard.errors import ShardError, VerificationError
-from shard.frozen import read_record
-from shard.host.commits import commits_of, discard_units
+from shard.host.commits import commits_of, discard_units, require_planned
 from shard.host.contents import contents_of
 from shard.host.detach import start_detached
 from shard.host.exporting import exporting
@@ -21,9 +19,13 @@ from shard.host.follow import follow, follow_once
 from shard.host.requests import ask
 from shard.host.stopping import left_of, stop
 from shard.host.supervisor import run_host
-from shard.host.survey import HubQuestion, survey
-from shard.job import Job
-from shard.progress import HostStarted, encode
+from shard.host.survey import survey
+from shard.records.dedup import Scheme
+from shard.records.frozen import read_record
+from shard.records.hub import HubQuestion
+from shard.records.job import Job
+from shard.records.progress import HostStarted, encode
+from shard.signatures.unsigned import unsigned_units
 
 _job = click.option(
     "--job",
@@ -32,6 +34,13 @@ _job = click.option(
     required=True,
     help="Directory of the job: <base>/runs/<run id>/<host>.",
 )
+
+
+def _planned(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of a command about what a job has written: the directories that the plan has by now."""
+    for name in ("--holdout-dir", "--output-dir"):
+        command = click.option(name, type=click.Path(path_type=Path), required=True)(command)
+    return command
 
 
 @click.group()
@@ -132,9 +141,12 @@ def contents_command(output_dir: Path, holdout_dir: Path) -> None:
 
 @cli.command()
 @_job
-def records(job_directory: Path) -> None:
+@_planned
+def records(job_directory: Path, output_dir: Path, holdout_dir: Path) -> None:
     """Print every committed unit in this host's directories, with counts and hashes, as JSON."""
-    _print(commits_of(_read_job(job_directory)))
+    job = _read_job(job_directory)
+    require_planned(job, output_dir, holdout_dir)
+    _print(commits_of(job))
 
 
 @cli.command("unsigned")
@@ -176,12 +188,15 @@ def discard_command(job_directory: Path) -> None:
 
 @cli.command()
 @_job
-def verify(job_directory: Path) -> None:
+@_planned
+def verify(job_directory: Path, output_dir: Path, holdout_dir: Path) -> None:
     """Read this host's shards again; print the report as JSON. Exit code 1 when something is wrong."""
     # Here: it loads numpy, which would keep every other command waiting.
     from shard.verify.stores import verify_job
 
-    report = verify_job(_read_job(job_directory))
+    job = _read_job(job_directory)
+    require_planned(job, output_dir, holdout_dir)
+    report = verify_job(job)
     _print(report)
     sys.exit(0 if report.ok else VerificationError.exit_code)
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from shard.compression import RANKS_FILE
-from shard.disk import file_sha256, write_atomic
 from shard.errors import JobError, VerificationError
-from shard.frozen import canonical_json, sealed_json
-from shard.identity import Identity, unlike
-from shard.links import link_or_copy
-from shard.records import DIRECTORY_FILE, SPLITS, DirectoryRecord, SourceFacts, Split
-from shard.sidecars import make_sidecars, subject_of
-from shard.stored import Stored, StoredShard, open_stored
-from shard.trainers import SIGNATURES
-from shard.whole import appearing, make_last
+from shard.records.compression import RANKS_FILE
+from shard.records.frozen import canonical_json, sealed_json
+from shard.records.identity import Identity, unlike
+from shard.records.shards import DIRECTORY_FILE, SPLITS, DirectoryRecord, SourceFacts, Split
+from shard.records.trainers import SIGNATURES
+from shard.storage.disk import file_sha256, write_atomic
+from shard.storage.links import link_or_copy
+from shard.storage.sidecars import make_sidecars, subject_of
+from shard.storage.stored import Stored, StoredShard, open_stored
+from shard.storage.whole import appearing, make_last
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from shard.batch import TextBatch, TokenBatch
-from shard.dedup.signatures import rows_of
 from shard.formats.frames import Codec
 from shard.formats.payload import payload_of
-from shard.job import Job, Unit
 from shard.overlap import RunAhead, stages
-from shard.records import ShardRecord, Split, UnitSource
+from shard.records.job import Job, Unit
+from shard.records.shards import ShardRecord, Split, UnitSource
+from shard.signatures.rows import rows_of
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit
 from shard.split import held_out
-from shard.store import Directories
+from shard.storage.store import Directories
 from shard.tokenizer.checks import SampleCheck
 from shard.tokenizer.load import Tokenizer
 from shard.writer import UnitWriter

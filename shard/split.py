@@ -10,7 +10,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from shard.batch import TextBatch
-from shard.job import Holdout
+from shard.records.job import Holdout
 
 
 def held_out(texts: TextBatch, holdout: Holdout) -> NDArray[np.bool_]:

@@ -16,12 +16,12 @@ import msgspec
 import pyarrow as pa
 
 from shard.batch import TextBatch
-from shard.dataset import Dataset
-from shard.disk import fsync_directory, is_full
 from shard.errors import DiskFullError, JobError, StoreError
-from shard.job import Unit
+from shard.records.dataset import Dataset
+from shard.records.job import Unit
 from shard.source.parts import opening
-from shard.stored import Stored
+from shard.storage.disk import fsync_directory, is_full
+from shard.storage.stored import Stored
 from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.protocol import Reference
 

@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.settings import Scheme
-from shard.dedup.signatures import Rows, SignatureFile
-from shard.disk import disk_full_named, fsync_directory, write_atomic
 from shard.formats.frames import Codec
 from shard.formats.megatron import index_bytes
 from shard.formats.payload import Payload
-from shard.frozen import sealed_json
-from shard.job import FORMAT_VERSION, Job, Unit
-from shard.payloadfile import FramedFile, PayloadFile, RawFile
-from shard.records import SPLITS, ShardRecord, Split, UnitSource
-from shard.sidecars import Subject, make_sidecars, remove_sidecars
-from shard.store import Directories
-from shard.trainers import SIGNATURES, sidecars_for
+from shard.records.dedup import Scheme
+from shard.records.frozen import sealed_json
+from shard.records.job import FORMAT_VERSION, Job, Unit
+from shard.records.shards import SPLITS, ShardRecord, Split, UnitSource
+from shard.records.trainers import SIGNATURES, sidecars_for
+from shard.signatures.rows import Rows, SignatureFile
+from shard.storage.disk import disk_full_named, fsync_directory, write_atomic
+from shard.storage.payloadfile import FramedFile, PayloadFile, RawFile
+from shard.storage.sidecars import Subject, make_sidecars, remove_sidecars
+from shard.storage.store import Directories
 
 
 @dataclass

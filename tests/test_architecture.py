@@ -9,33 +9,39 @@ import pytest
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
+FLOORS = {
+    "provision": (
+        *("errors", "hostlist", "hosts", "inventory"),
+        *("catalog", "tokenizer", "hubserver"),
+        *("plan", "reach", "install", "prepare", "run", "finish", "dedup"),
+        *("control", "cli", "__main__"),
+    ),
+    "shard": (
+        *("errors", "processes", "runs", "overlap", "records", "batch", "split"),
+        *("formats", "storage", "tokenizer", "signatures", "source", "writer", "pipeline"),
+        *("alone", "concat", "sampling", "texts", "training"),
+        *("dedup", "loader", "export", "verify", "imports", "host"),
+        *("cli", "__main__"),
+    ),
+}
+"""What stands directly in a package, each above all that it imports."""
+
 SHARED = {
-    # Plain data types: what plan, job, events and reports are made of.
-    "shard.frozen": "*",
-    "shard.job": "*",
-    "shard.options": "*",
-    "shard.progress": "*",
-    "shard.records": "*",
     "shard.errors": "*",
-    "shard.dataset": {"DATASET_NAME"},
-    "shard.inputs": "*",
-    "shard.manifest": "*",
     "shard.verify.report": "*",
-    "shard.trainers": "*",
-    "shard.compression": "*",
     # What hosts answer, and are asked.
     "shard.host.commits": {"Commit", "Commits"},
     "shard.host.contents": {"Contents", "UnitThere"},
     "shard.host.exporting": {"Exporting"},
     "shard.host.follow": {"Standing"},
     "shard.host.requests": {"AnyRequest", "Release", "Take", "decode_answer", "encode_request"},
-    "shard.host.survey": {"HubQuestion", "Survey"},
+    "shard.host.survey": {"Survey"},
     # Pure proof over reports.
     "shard.verify.coverage": {"report_of"},
     # Small helpers without state.
-    "shard.disk": {"file_sha256", "fsync_directory", "write_atomic"},
-    "shard.links": {"alias"},
-    "shard.host.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
+    "shard.storage.disk": {"file_sha256", "fsync_directory", "make_directory", "write_atomic"},
+    "shard.storage.links": {"alias"},
+    "shard.processes": {"HOST_VARIABLE", "JOB_VARIABLE", "die_with_parent"},
     # The catalog looks into the first file with the very code that will read all of them.
     "shard.source": {"files"},
     "shard.source.hub": {"HubFile"},
@@ -56,19 +62,17 @@ SHARED = {
     "shard.imports.run": {"IMPORTS", "import_tokens"},
     "shard.dedup.run": {"at_work", "deduplicate", "open_pair"},
     # Duplicates on all hosts: keys come to the launcher, removal lists go back.
+    "shard.dedup.appended": {"Holding", "identity_after", "units_after", "units_there"},
     "shard.dedup.gathered": {"Found", "Some", "UnitKeys", "find_gathered"},
     "shard.dedup.pairs": {"require_duckdb"},
     "shard.dedup.parts": {"Duplicates", "Take"},
     "shard.dedup.questions": {"KeysQuestion", "SignaturesQuestion", "keys_size"},
-    "shard.dedup.sources": {"source_of"},
-    "shard.dedup.text": {"token_bytes_of"},
-    "shard.identity": {"Identity", "unlike", "without_some"},
-    "shard.removal": "*",
-    "shard.dedup.header": {"HEADER_BYTES", "signatures_size"},
-    "shard.dedup.settings": {"Kind", "Scheme", "Scope", "Settings"},
+    "shard.dedup.sources": {"sources_of"},
+    "shard.signatures.text": {"token_bytes_of"},
+    "shard.formats.signatures": {"HEADER_BYTES", "signatures_size"},
     "shard.loader.bench": {"PACKINGS", "SHUFFLES", "LoaderFigures", "measure_loader"},
-    "shard.stored": {"Stored", "open_stored"},
-    "shard.summary": {"Document", "document_at", "lengths_of"},
+    "shard.storage.stored": {"Stored", "open_stored"},
+    "shard.storage.summary": {"Document", "document_at", "lengths_of"},
     "shard.tokenizer.load": {"load_reference"},
     "shard.tokenizer.protocol": {"Reference"},
     "shard.verify.stores": {"verify"},
@@ -77,45 +81,45 @@ SHARED = {
     "shard.training.recipe": {"USUAL", "Kind", "Recipe", "after"},
     "shard.training.run": {"Order", "Trained", "train_tokenizer"},
 }
-"""Module of shard → names that the launcher may import from it. None of them runs a worker."""
+"""Module of shard → names that the launcher may import from it, beside all of shard/records. None runs a worker."""
 
 DOORS = {
     "anyio": {"provision/hubserver/"},
     "awkward": {"shard/tokenizer/fast.py"},
     "cityhash": {"shard/formats/catid.py"},
     "click": {"provision/cli/", "provision/control.py", "shard/cli.py"},
-    "cryptography": {"provision/ssh/connect.py"},
+    "cryptography": {"provision/reach/ssh/connect.py"},
     "duckdb": {"shard/dedup/pairs.py"},
     "fsspec": {"shard/source/files.py"},
     "gigatoken": {"shard/tokenizer/fast.py"},
-    "httpx2": {"provision/catalog/hub.py", "provision/tokenizerfiles.py", "shard/source/"},
+    "httpx2": {"provision/catalog/hub.py", "provision/tokenizer/files.py", "shard/source/"},
     "huggingface_hub": {
-        *("provision/catalog/card.py", "provision/catalog/hub.py", "provision/push.py", "provision/survey.py"),
-        *("provision/publish.py", "provision/tokenizerfiles.py"),
+        *("provision/catalog/card.py", "provision/catalog/hub.py", "provision/tokenizer/files.py"),
+        *("provision/prepare/survey.py", "provision/run/push.py", "provision/finish/publish.py"),
         "shard/source/",
     },
     "numpy": {"shard/"},
-    "paramiko": {"provision/ssh/"},
+    "paramiko": {"provision/reach/ssh/"},
     # rank.py sets the number of Arrow's threads.
     "pyarrow": {
         *("shard/source/", "shard/host/rank.py", "shard/export/parquet.py", "shard/imports/parquet.py"),
         *("shard/training/spool.py", "shard/texts.py"),
     },
-    "requests": {"provision/tokenizers.py"},
+    "requests": {"provision/tokenizer/resolve.py"},
     "rich": {
-        *("provision/conclude.py", "provision/display.py", "provision/report.py"),
-        *("provision/shows.py", "provision/standing.py"),
+        *("provision/finish/conclude.py", "provision/run/display.py", "provision/finish/report.py"),
+        *("provision/run/shows.py", "provision/run/standing.py"),
         "provision/cli/",
     },
     "stamina": {"shard/source/patience.py", "shard/host/rank.py", "provision/cli/__init__.py"},
     "sentencepiece": {"shard/tokenizer/spm.py", "shard/training/pieces.py"},
     "starlette": {"provision/hubserver/"},
-    "tiktoken": {"provision/tokenizers.py", "shard/tokenizer/ranks.py"},
+    "tiktoken": {"provision/tokenizer/resolve.py", "shard/tokenizer/ranks.py"},
     "tokenizers": {"shard/tokenizer/hf.py", "shard/training/bpe.py", "shard/training/check.py"},
     "torch": {"shard/loader/torch.py"},
     "transformers": {"shard/training/check.py"},
     "uvicorn": {"provision/hubserver/"},
-    "xxhash": {"shard/dedup/find.py", "shard/dedup/hashes.py", "shard/split.py"},
+    "xxhash": {"shard/dedup/find.py", "shard/signatures/hashes.py", "shard/split.py"},
     "zstandard": {"shard/export/catid.py", "shard/formats/frames.py", "shard/imports/catid.py"},
     # Records, everywhere.
     "msgspec": {"provision/", "shard/"},
@@ -150,6 +154,22 @@ def test_worker_never_imports_launcher() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("package", ["provision", "shard"])
+def test_imports_go_down(package: str) -> None:
+    """A file or folder of a package imports what stands below it, so that none leads back to itself."""
+    floors = {name: floor for floor, name in enumerate(FLOORS[package])}
+    there = {path.split("/")[1].removesuffix(".py") for path, _ in sources(package)} - {"__init__"}
+    assert there == floors.keys()
+    found = []
+    for path, tree in sources(package):
+        mine = path.split("/")[1].removesuffix(".py")
+        for module, name, line in imports(tree):
+            parts = (*module.split("."), name or "")
+            if parts[0] == package and parts[1] in floors and parts[1] != mine and floors[parts[1]] > floors[mine]:
+                found.append(f"{path}:{line} imports {module}")
+    assert found == []
+
+
 def test_launcher_imports_only_what_is_shared() -> None:
     """provision takes from shard the plain data types and pure helpers listed above, and nothing that works."""
     found = [
@@ -157,6 +177,7 @@ def test_launcher_imports_only_what_is_shared() -> None:
         for path, tree in sources("provision")
         for module, name, line in imports(tree)
         if module.partition(".")[0] == "shard"
+        and not module.startswith("shard.records.")
         and not (SHARED.get(module) == "*" or (name is not None and name in SHARED.get(module, ())))
     ]
     assert found == []

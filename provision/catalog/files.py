@@ -15,7 +15,7 @@ from provision.catalog.split import of_split, split_notes
 from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose
 from provision.errors import CatalogError
 from shard.errors import SourceReadError
-from shard.job import Dataset, Unit
+from shard.records.job import Dataset, Unit
 from shard.source import files
 from shard.source.spanfile import SpanFile
 

@@ -25,8 +25,8 @@ from provision.catalog.look import look_for_text
 from provision.catalog.split import of_split, split_notes
 from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose
 from provision.errors import CatalogError
-from shard.job import Dataset, Unit
-from shard.options import Options
+from shard.records.job import Dataset, Unit
+from shard.records.options import Options
 from shard.source.hub import HubFile
 from shard.source.spanfile import SpanFile
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from provision.errors import CatalogError
-from shard.inputs import BY_SUFFIX, Format, Input, kind_of
+from shard.records.inputs import BY_SUFFIX, Format, Input, kind_of
 
 _SHOWN = 8
 _NO_DATA = ("README", "LICENSE", "LICENCE", "NOTICE", "CITATION")

@@ -6,8 +6,8 @@ from dataclasses import replace
 from msgspec.structs import replace as with_fields
 
 from provision.catalog.types import Catalog, DatasetSpec, SourceFile
-from shard.inputs import Input
-from shard.job import Dataset
+from shard.records.inputs import Input
+from shard.records.job import Dataset
 
 
 def named_catalog(spec: DatasetSpec, list_one: Callable[[DatasetSpec], Catalog]) -> Catalog:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from provision.errors import CatalogError
-from shard.frozen import is_text, stays_below
-from shard.inputs import BY_SUFFIX, Input
-from shard.job import Dataset
+from shard.records.frozen import is_text, stays_below
+from shard.records.inputs import BY_SUFFIX, Input
+from shard.records.job import Dataset
 
 _LARGEST_FILE = 1 << 46
 """64 TiB: beyond what any store keeps in one file, and still few enough units."""

@@ -8,15 +8,15 @@ from tempfile import TemporaryDirectory
 import click
 from click.core import ParameterSource
 
-from provision.append import Held, held_by, shares
 from provision.cli.dataset import INPUT_NAMES
 from provision.cli.options import run_options
 from provision.cli.runs import say, start
 from provision.errors import NothingToAppendError
-from provision.prepare import Request, hosts_of, prepare
-from provision.ssh.config import write_ssh_config
-from provision.tokenizers import NO_EOD
-from shard.inputs import BY_SUFFIX
+from provision.prepare.append import Held, held_by, shares
+from provision.prepare.prepare import Request, hosts_of, prepare
+from provision.reach.ssh.config import write_ssh_config
+from provision.tokenizer.resolve import NO_EOD
+from shard.records.inputs import BY_SUFFIX
 
 
 @click.command()

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from provision.cli.values import Seconds
-from provision.display import human
+from provision.run.display import human
 from shard.loader.bench import PACKINGS, SHUFFLES, LoaderFigures, measure_loader
 
 

@@ -9,8 +9,8 @@ import click
 
 from provision.catalog.types import DatasetSpec
 from provision.errors import CatalogError
-from shard.dataset import DATASET_NAME
-from shard.inputs import Format, Input
+from shard.records.dataset import DATASET_NAME
+from shard.records.inputs import Format, Input
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from provision.cli.values import Rate, Size
-from shard.dedup.settings import Kind, Scheme, Scope, Settings
+from shard.records.dedup import Kind, Scheme, Scope, Settings
 
 
 @click.command()

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from provision.cli.dedupsaid import curve, estimate, require_few
-from provision.decoder import decoder_of
 from provision.errors import InputError
+from provision.tokenizer.decoder import decoder_of
 from shard.dedup.run import at_work, deduplicate, open_pair
-from shard.dedup.settings import Settings
-from shard.records import Split
+from shard.records.dedup import Settings
+from shard.records.shards import Split
 
 
 def dedup_here(

@@ -14,17 +14,18 @@ from provision.cli.dedupsaid import curve, estimate, require_few
 from provision.cli.runs import say, start
 from provision.cli.stopping import stopping_every_host
 from provision.dedup.remove import prepare_removal, removal_plan, require_others
-from provision.dedup.search import Leavings, leavings_of, search, unsigned, work_directory
+from provision.dedup.search import Leavings, leavings_of, search, sources, unsigned, work_directory
 from provision.dedup.sign import require_text, write_signing_run
 from provision.errors import NotProvenStoppedError, ProvisionError
-from provision.plan import Plan
-from provision.push import require_nobody_at_work, without_secrets
-from provision.rundir import SCRIPT_NAME, RunDirectory, find_run
-from provision.settle import stop_hosts
+from provision.plan.plan import Plan
+from provision.plan.rundir import SCRIPT_NAME, RunDirectory, find_run
+from provision.reach.atwork import require_nobody_at_work
+from provision.reach.settle import stop_hosts
+from provision.run.push import without_secrets
 from shard.dedup.gathered import Found
 from shard.dedup.pairs import require_duckdb
 from shard.dedup.run import at_work
-from shard.dedup.settings import Settings
+from shard.records.dedup import Settings
 
 
 def dedup_run(
@@ -71,6 +72,7 @@ def _search(
     have just been `signed`."""
     with _alone(run) as plan:
         leavings = leavings_of(run, plan, say)
+        sources(leavings, settings)  # before hours of signing, not after them
         # Where nothing is compared nothing is needed for it.
         lacking = 0 if settings.scope == "none" else unsigned(leavings, settings.scheme)
         if not lacking:

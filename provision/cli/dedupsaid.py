@@ -4,7 +4,7 @@ from pathlib import Path
 
 from provision.errors import TooManyDuplicatesError
 from shard.dedup.parts import Duplicates
-from shard.dedup.settings import Settings
+from shard.records.dedup import Settings
 
 _SIMILARITIES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from provision.tokenizers import NO_EOD, fetch_tokenizer
+from provision.tokenizer.resolve import NO_EOD, fetch_tokenizer
 from shard.concat import concatenate
 from shard.imports.options import ImportOptions
 from shard.imports.run import IMPORTS, import_tokens

@@ -10,10 +10,10 @@ from provision.cli.options import DEFAULT_PYTHON
 from provision.cli.stopping import stopping_every_host
 from provision.cli.values import Count
 from provision.errors import ProvisionError
-from provision.exports import Exports, HostShards, mark_of
+from provision.finish.exports import Exports, HostShards, mark_of
 from provision.hosts import check_directory, read_hosts
-from provision.plan import ExportWanted
-from provision.ssh.config import write_ssh_config
+from provision.plan.plan import ExportWanted
+from provision.reach.ssh.config import write_ssh_config
 from shard.export.options import ExportOptions
 from shard.export.run import FORMATS
 from shard.export.run import export as write_export

@@ -3,7 +3,7 @@
 import click
 
 from provision.cli.values import Count
-from provision.plan import ExportWanted
+from provision.plan.plan import ExportWanted
 from shard.export.run import FORMATS
 
 EXPORT_OPTIONS = (

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from provision.bring import bring_holdout
-from provision.gather import gather as gather_records
-from provision.rundir import find_run
-from shard.manifest import MANIFEST_FILE
+from provision.finish.bring import bring_holdout
+from provision.finish.gather import gather as gather_records
+from provision.plan.rundir import find_run
+from shard.records.manifest import MANIFEST_FILE
 
 
 @click.command()

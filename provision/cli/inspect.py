@@ -9,18 +9,18 @@ import click
 import msgspec
 from rich.console import Console
 
-from provision.attach import attach as follow_run
-from provision.conclude import conclude
 from provision.errors import InputError, NotProvenStoppedError
-from provision.monitor import run_done
-from provision.report import verification
-from provision.rundir import RunDirectory, find_run
-from provision.settle import stop_hosts
-from provision.shows import Style
-from provision.sight import keep_ledger, look
-from provision.standing import host_facts, standing
-from provision.verify_run import Verified, verify_run
-from shard.records import DIRECTORY_FILE
+from provision.finish.conclude import conclude
+from provision.finish.report import verification
+from provision.finish.verify_run import Verified, verify_run
+from provision.plan.rundir import RunDirectory, find_run
+from provision.reach.settle import stop_hosts
+from provision.run.attach import attach as follow_run
+from provision.run.monitor import run_done
+from provision.run.shows import Style
+from provision.run.sight import keep_ledger, look
+from provision.run.standing import host_facts, standing
+from shard.records.shards import DIRECTORY_FILE
 from shard.verify.stores import verify as verify_directories
 
 _LAUNCHER_ENDS_SECONDS = 10.0

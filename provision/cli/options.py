@@ -14,13 +14,13 @@ from provision.cli.fetching import FETCH_OPTIONS
 from provision.cli.hostsfile import hosts_option, slots_option
 from provision.cli.storage import compress_option, compression_of, for_option, frame_tokens_option, signatures_option
 from provision.cli.values import Rate, Size
-from provision.plan import Policy
-from provision.prepare import Request
-from provision.tokenizers import NO_EOD, OWN
-from shard.dedup.settings import Scheme
-from shard.options import Options
+from provision.plan.plan import Policy
+from provision.prepare.prepare import Request
+from provision.tokenizer.resolve import NO_EOD, OWN
+from shard.records.dedup import Scheme
+from shard.records.options import Options
+from shard.records.trainers import Trainer
 from shard.tokenizer.ranks import RANK_FILES
-from shard.trainers import Trainer
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -18,10 +18,10 @@ from provision.install.keys import PublicKey, read_public_key
 from provision.install.reach import Asks, Reached, install_keys, reach
 from provision.install.rollout import DEFAULT_HOME, Rollout, roll_out
 from provision.install.wheelhouse import cache_directory
-from provision.ssh.config import write_ssh_config
-from provision.ssh.known_hosts import describe
-from provision.ssh.learn import Confirm, fingerprint, read_fingerprints
-from provision.ssh.resolve import Resolved
+from provision.reach.ssh.config import write_ssh_config
+from provision.reach.ssh.known_hosts import describe
+from provision.reach.ssh.learn import Confirm, fingerprint, read_fingerprints
+from provision.reach.ssh.resolve import Resolved
 
 
 @click.command()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from provision.publish import publish
+from provision.finish.publish import publish
 
 
 @click.command()

@@ -11,12 +11,12 @@ import msgspec
 from rich.console import Console
 
 from provision.cli.options import run_options
-from provision.preflight import failures, require_ready
-from provision.prepare import Prepared, Request, prepare, write_run
-from provision.push import hand_over_token, without_secrets
-from provision.report import checks_table, plan_table
-from provision.rundir import SCRIPT_NAME
-from provision.survey import Answer
+from provision.finish.report import checks_table, plan_table
+from provision.plan.rundir import SCRIPT_NAME
+from provision.prepare.preflight import failures, require_ready
+from provision.prepare.prepare import Prepared, Request, prepare, write_run
+from provision.prepare.survey import Answer
+from provision.run.push import hand_over_token, without_secrets
 
 
 @click.command()

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from provision.decoder import decoder_of
-from provision.display import human, rows_table, short_revision
 from provision.errors import InputError
-from shard.records import UnitSource
-from shard.stored import Stored, open_stored
-from shard.summary import Document, document_at, lengths_of
+from provision.run.display import human, rows_table, short_revision
+from provision.tokenizer.decoder import decoder_of
+from shard.records.shards import UnitSource
+from shard.storage.stored import Stored, open_stored
+from shard.storage.summary import Document, document_at, lengths_of
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 _BAR = 40

@@ -3,9 +3,9 @@
 import click
 
 from provision.cli.values import Count, Schemes, Trainers
-from shard.compression import DEFAULT_FRAME_TOKENS, DEFAULT_LEVEL, LEVELS, Compression
 from shard.errors import JobError
-from shard.trainers import SUFFIXES
+from shard.records.compression import DEFAULT_FRAME_TOKENS, DEFAULT_LEVEL, LEVELS, Compression
+from shard.records.trainers import SUFFIXES
 
 for_option = click.option(
     "--for",

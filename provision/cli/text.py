@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import click
 
 from provision.cli.dataset import dataset_options, dataset_spec
-from provision.decoder import decoder_of
-from provision.prepare import list_dataset
-from provision.units import units_of
-from shard.stored import open_stored
+from provision.plan.units import units_of
+from provision.prepare.prepare import list_dataset
+from provision.tokenizer.decoder import decoder_of
+from shard.storage.stored import open_stored
 from shard.texts import Documents, comes_back, of_dataset, of_shards, write_texts
 
 F = TypeVar("F", bound=Callable[..., Any])

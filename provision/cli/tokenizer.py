@@ -7,9 +7,9 @@ import click
 from provision.catalog.types import DatasetSpec
 from provision.cli.dataset import takes_dataset
 from provision.cli.values import Count
-from provision.prepare import list_dataset
-from provision.tokenizers import fetch_tokenizer_json
-from provision.units import units_of
+from provision.plan.units import units_of
+from provision.prepare.prepare import list_dataset
+from provision.tokenizer.resolve import fetch_tokenizer_json
 from shard.training.recipe import USUAL, Kind, Recipe, after
 from shard.training.run import Order, Trained, train_tokenizer
 

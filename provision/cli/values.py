@@ -8,9 +8,9 @@ from typing import Any
 import click
 import msgspec
 
-from shard.dedup.settings import Scheme
 from shard.errors import JobError
-from shard.trainers import SUFFIXES, Trainer
+from shard.records.dedup import Scheme
+from shard.records.trainers import SUFFIXES, Trainer
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)", re.IGNORECASE)
 _SCHEME_FIELDS = ("ngram", "num-perm", "seed")

@@ -5,17 +5,17 @@ from typing import TypeVar
 
 import msgspec
 
-from provision.channel import Channel
 from provision.errors import ProvisionError, RemoteError
-from provision.fleet import on_all
-from provision.plan import HostPlan, Plan
-from provision.remote import ask_shard, job_argument
-from provision.rundir import RunDirectory
+from provision.plan.plan import HostPlan, Plan
+from provision.plan.rundir import RunDirectory
+from provision.reach.channel import Channel
+from provision.reach.fleet import on_all
+from provision.reach.remote import ask_shard, job_argument
 from shard.dedup.gathered import Some, UnitKeys
 from shard.dedup.parts import Take
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion, keys_size
-from shard.dedup.settings import Scheme, Settings
-from shard.disk import write_atomic
+from shard.records.dedup import Scheme, Settings
+from shard.storage.disk import write_atomic
 
 _TIMEOUT_SECONDS = 600.0
 _ANSWER_BYTES = 32 << 20

@@ -8,18 +8,19 @@ from msgspec.structs import replace
 from provision.catalog.types import Catalog
 from provision.dedup.search import Leavings
 from provision.errors import InputError
-from provision.holdings import holdings_of
 from provision.hosts import check_directory
-from provision.ledger import read_ledger
-from provision.plan import Leftovers, Plan, run_id_of, unranked
-from provision.preflight import notes, take_stock
-from provision.prepare import Prepared
-from provision.rundir import RunDirectory
-from provision.survey import survey_hosts
-from provision.tokenizers import FetchedTokenizer
+from provision.plan.ledger import read_ledger
+from provision.plan.plan import Leftovers, Plan, run_id_of, unranked
+from provision.plan.rundir import RunDirectory
+from provision.prepare.holdings import holdings_of
+from provision.prepare.preflight import notes, take_stock
+from provision.prepare.prepare import Prepared
+from provision.prepare.survey import survey_hosts
+from provision.tokenizer.resolve import FetchedTokenizer
+from shard.dedup.appended import identity_after, units_after
 from shard.dedup.gathered import Found
-from shard.dedup.settings import Settings
-from shard.identity import without_some
+from shard.records.dedup import Settings
+from shard.storage.disk import make_directory, write_atomic
 
 
 def require_others(plan: Plan, output_dir: str, holdout_dir: str) -> None:
@@ -39,12 +40,16 @@ def removal_plan(leavings: Leavings, found: Found, settings: Settings, output_di
     plan, homes = leavings.plan, leavings.homes
     hosts = [host for host in plan.hosts if host.name in homes]
     ranks = [host.ranks for host in hosts]
-    identity = without_some(plan.identity, settings, found.sha256)
+    chain = (*plan.earlier, plan.identity)
+    units = units_after(chain, leavings.holdings) if plan.earlier else plan.units
+    identity = identity_after(chain, units, settings, found.sha256)
     return replace(
         plan,
         run_id=run_id_of(plan.dataset, unranked(identity).fingerprint, output_dir, holdout_dir),
         fingerprint=identity.fingerprint,
         identity=identity,
+        earlier=(),
+        units=units,
         options=replace(plan.options, signatures=None, on_disconnect="stop"),
         policy=replace(
             plan.policy, on_host_failure="abort", rebalance=False, detached=False, gather_holdout=None, export=None
@@ -74,7 +79,7 @@ def prepare_removal(
 ) -> Prepared:
     """Ask the hosts whether they can, and put the removal lists of each into the run's directory.
 
-    Raises InputError; what is wrong with hosts is in `checks`.
+    Raises InputError, DiskFullError; what is wrong with hosts is in `checks`.
     """
     old, file = leavings.run, plan.tokenizer.file
     try:
@@ -87,11 +92,11 @@ def prepare_removal(
             "what its hosts have"
         ) from error
     run.make()
-    run.next_ssh_config.write_bytes(config)
+    write_atomic(run.next_ssh_config, config, mode=0o600)
     if plan.leftovers is None:
         raise AssertionError("a plan that copies nothing")
     lists = run.removed(plan.leftovers.lists_sha256)
-    lists.mkdir(exist_ok=True)
+    make_directory(lists)
     for host in plan.hosts:
         found.pack(host.units, lists / host.name)
     say(f"asking {len(plan.hosts)} {'host' if len(plan.hosts) == 1 else 'hosts'}…")

@@ -5,12 +5,14 @@ import sys
 from msgspec.structs import replace
 
 from provision.dedup.search import Leavings
-from provision.plan import Plan
-from provision.push import hand_over_token, require_nobody_at_work
-from provision.script import render_script
-from shard.dedup.settings import Scheme
-from shard.dedup.text import token_bytes_of
-from shard.disk import write_atomic
+from provision.plan.plan import Plan
+from provision.prepare.script import render_script
+from provision.reach.atwork import require_nobody_at_work
+from provision.run.push import hand_over_token
+from shard.dedup.appended import units_there
+from shard.records.dedup import Scheme
+from shard.signatures.text import token_bytes_of
+from shard.storage.disk import write_atomic
 from shard.tokenizer.load import load_reference
 
 
@@ -18,8 +20,10 @@ def signing_plan(leavings: Leavings, scheme: Scheme) -> Plan:
     """Every unit at the host that has it, those that have none left out; no holdout is brought and nothing exported at
     the end."""
     plan, homes = leavings.plan, leavings.homes
+    there = units_there(leavings.holdings[: plan.identity.first_unit])
     return replace(
         plan,
+        units=(*there, *(unit for unit in plan.units if plan.has(unit.ordinal))),
         options=replace(plan.options, signatures=scheme, on_disconnect="stop"),
         policy=replace(
             plan.policy, on_host_failure="abort", rebalance=False, detached=False, gather_holdout=None, export=None

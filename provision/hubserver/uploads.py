@@ -25,7 +25,7 @@ from starlette.routing import Route
 from provision.hubserver.access import ACCESS_FILE
 from provision.hubserver.replies import HubError
 from provision.hubserver.repos import LFS_THRESHOLD, Repositories, Snapshot, is_listed
-from shard.frozen import stays_below
+from shard.records.frozen import stays_below
 
 Gate = Callable[[Request], Awaitable[Snapshot]]
 """The repository that a request names, as it is now. Raises HubError for one who may not see it."""

@@ -5,12 +5,12 @@ import binascii
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from provision.channel import Channel
 from provision.errors import InputError, RemoteError, SignInError
 from provision.hosts import Host
-from provision.ssh.channel import SshChannel
-from provision.ssh.connect import SignIn, sign_in_with_keys
-from provision.ssh.resolve import resolve
+from provision.reach.channel import Channel
+from provision.reach.ssh.channel import SshChannel
+from provision.reach.ssh.connect import SignIn, sign_in_with_keys
+from provision.reach.ssh.resolve import resolve
 
 _SECONDS = 60.0
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.errors import ProvisionError, SignInError, UnknownHostKeyError
-from provision.fleet import on_all
 from provision.hosts import Host
 from provision.install.keys import PublicKey, accepts, install_key, key_for
-from provision.ssh.connect import sign_in_with_keys
-from provision.ssh.learn import Confirm, learn_host_key
-from provision.ssh.password import AskPassword, sign_in_with_password
+from provision.reach.fleet import on_all
+from provision.reach.ssh.connect import sign_in_with_keys
+from provision.reach.ssh.learn import Confirm, learn_host_key
+from provision.reach.ssh.password import AskPassword, sign_in_with_password
 
 Reached = Mapping[Host, ProvisionError | None]
 """None for a host that lets us in, else why it does not; in the order of the hosts."""

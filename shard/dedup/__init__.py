@@ -2,8 +2,7 @@
 
 The way through it:
 
-    text ─▶ words ─▶ hashes, minhash ─▶ signatures     a row for each document, by a scheme (settings)
-    signatures beside shards (header, unsigned), made while streaming or of tokens (text, signing)
+    a row of key and signature for each document, beside its shard: shard/signatures, by a scheme (shard/records/dedup)
       here:      unitfile   files of this machine      ┐
       on hosts:  questions ─▶ answers ─▶ gathered      ┴─▶ parts    keys of all documents, numbered
     parts ─▶ find: pairs (DuckDB), groups, clusters ─▶ lists        what is removed

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion, banded
-from shard.dedup.settings import Scheme
-from shard.dedup.signatures import Rows, banded_of, checked_rows, exact_of, mapped_rows
 from shard.errors import JobError
-from shard.job import Job
-from shard.present import signed_by
-from shard.records import SPLITS, Split, read_shard
-from shard.store import directories_of
-from shard.trainers import SIGNATURES
+from shard.records.dedup import Scheme
+from shard.records.job import Job
+from shard.records.shards import SPLITS, Split, read_shard
+from shard.records.trainers import SIGNATURES
+from shard.signatures.rows import Rows, banded_of, checked_rows, exact_of, mapped_rows
+from shard.storage.present import signed_by
+from shard.storage.store import directories_of
 
 
 def keys_of_units(job: Job, question: KeysQuestion) -> Iterator[bytes]:
@@ -25,7 +25,7 @@ def keys_of_units(job: Job, question: KeysQuestion) -> Iterator[bytes]:
     for unit in question.units:
         keys = [np.empty((0, 2 + banded(settings)), dtype="<u8")]
         for split in SPLITS:
-            rows = _rows(job, unit, split, settings.scheme, checked=True)
+            rows = _rows(job, unit, split, settings.scheme)
             found = [exact_of(rows)]
             if banded(settings):
                 found.append(banded_of(rows, settings))
@@ -35,16 +35,16 @@ def keys_of_units(job: Job, question: KeysQuestion) -> Iterator[bytes]:
 
 
 def signatures_of_units(job: Job, question: SignaturesQuestion) -> Iterator[bytes]:
-    """For each unit [positions, permutations] uint32. Raises JobError."""
+    """For each unit [positions, permutations] uint32. Raises as keys_of_units does."""
     for wanted in question.wanted:
-        train, holdout = (_rows(job, wanted.unit, split, question.scheme, checked=False) for split in SPLITS)
+        train, holdout = (_rows(job, wanted.unit, split, question.scheme) for split in SPLITS)
         positions = np.array(wanted.positions, dtype=np.int64)
         of_train = int(np.searchsorted(positions, len(train)))
         found = train["values"][positions[:of_train]], holdout["values"][positions[of_train:] - len(train)]
         yield np.concatenate(found).tobytes()
 
 
-def _rows(job: Job, unit: int, split: Split, scheme: Scheme, *, checked: bool) -> Rows:
+def _rows(job: Job, unit: int, split: Split, scheme: Scheme) -> Rows:
     directory = directories_of(job)[split]
     stem = f"{unit:06d}"
     record = read_shard(directory, stem)
@@ -54,6 +54,4 @@ def _rows(job: Job, unit: int, split: Split, scheme: Scheme, *, checked: bool) -
     found = signed_by(directory, stem, record, scheme)
     if found is None:
         raise JobError(f"{path}: no signatures by this scheme; start dedup again to have them made")
-    if not checked:
-        return mapped_rows(path, found, record.documents)
     return checked_rows(path, found, record.documents, record.sidecars[SIGNATURES])

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from shard.errors import JobError
 from shard.formats.payload import Payload
-from shard.records import ShardRecord, Split
-from shard.stored import StoredShard
+from shard.records.shards import ShardRecord, Split
+from shard.storage.stored import StoredShard
 from shard.writer import UnitWriter
 
 REASON = "duplicate"

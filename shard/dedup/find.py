@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from shard.dedup.clusters import Clusters, alike
 from shard.dedup.groups import gathered
-from shard.dedup.minhash import has_signature
 from shard.dedup.pairs import KeyStore
 from shard.dedup.parts import Duplicates, Fetch, Part, numbered, within
-from shard.dedup.settings import Settings
-from shard.disk import disk_full_named
+from shard.records.dedup import Settings
+from shard.signatures.minhash import has_signature
+from shard.storage.disk import disk_full_named
 
 _COMPARED = 1 << 24
 """Pairs at a time, 40 bytes each. For so many signatures are read through once: five times less is read than for some
@@ -82,7 +82,9 @@ def _link_alike(
     compared = 0
     if len(documents):
         # On disk: signatures of the documents that are in any pair, which the kernel may drop from memory again.
-        with TemporaryFile(dir=work) as scratch:
+        with disk_full_named(work / "signatures"):
+            scratch = TemporaryFile(dir=work)  # noqa: SIM115  closed below
+        with scratch:
             signatures = _fetched(work, scratch.fileno(), parts, documents, settings, fetch)
             for pairs in gathered(store.candidates(), _COMPARED):
                 compared += len(pairs)

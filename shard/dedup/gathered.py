@@ -12,9 +12,9 @@ from shard.dedup.find import find_duplicates
 from shard.dedup.lists import pack_lists, removed_of, removed_sha256, shard_name, write_lists
 from shard.dedup.parts import Duplicates, Take
 from shard.dedup.questions import DIGEST_BYTES, Wanted, banded, keys_size
-from shard.dedup.settings import Settings
 from shard.errors import VerificationError
-from shard.records import SPLITS, Split
+from shard.records.dedup import Settings
+from shard.records.shards import SPLITS, Split
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shard.dedup.parts import Duplicates, within
-from shard.disk import fsync_directory, write_atomic
 from shard.errors import JobError
-from shard.records import Split
+from shard.records.shards import Split
+from shard.storage.disk import fsync_directory, make_directory, write_atomic
 
 Sizes = Sequence[tuple[str, int]]
 """(name of a shard, its documents), as numbered."""
@@ -43,7 +43,7 @@ def removed_sha256(lists: Iterable[NDArray[np.int64]]) -> str:
 def write_lists(duplicates: Duplicates, sizes: Sizes, directory: Path) -> None:
     """Write `<name>.tsv` for every shard: position of a document that goes, shard of the one that stays, its position
     there."""
-    directory.mkdir(exist_ok=True)
+    make_directory(directory)
     firsts = _firsts(sizes)
     for first, (name, count) in zip(firsts.tolist(), sizes, strict=True):
         start, end = np.searchsorted(duplicates.removed, (first, first + count))

@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,21 +58,22 @@ class KeyStore:
         if memory is not None:
             config["memory_limit"] = f"{memory}B"
             config["threads"] = max(1, min(len(os.sched_getaffinity(0)), memory // _THREAD_BYTES))
-        with self._limits_named():
-            self._connection = duckdb.connect(str(self._path), config=config)
+        with self._limits_named(), ExitStack() as stack:
+            stack.callback(self._remove)
+            self._connection = stack.enter_context(duckdb.connect(str(self._path), config=config))
             # Results that need an order ask for it.
             self._connection.execute("SET preserve_insertion_order = false")
             self._connection.execute("CREATE TABLE exact (document BIGINT, low UBIGINT, high UBIGINT)")
             self._connection.execute("CREATE TABLE pairs (a BIGINT, b BIGINT)")
             columns = "".join(f", key{band} UBIGINT" for band in range(bands))
             self._connection.execute(f"CREATE TABLE banded (document BIGINT{columns})")
+            self._opened = stack.pop_all()
 
     def __enter__(self) -> "KeyStore":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        self._remove()
+        self._opened.close()
 
     def add_exact(self, first: int, keys: NDArray[np.uint64]) -> None:
         """Keys, [documents, 2], of documents numbered from `first` on."""

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from shard.errors import ShardError
-from shard.host.processes import die_with_parent
+from shard.processes import die_with_parent
 
 A = TypeVar("A")
 R = TypeVar("R")

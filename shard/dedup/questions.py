@@ -2,7 +2,7 @@
 
 import msgspec
 
-from shard.dedup.settings import Scheme, Settings
+from shard.records.dedup import Scheme, Settings
 
 
 class KeysQuestion(msgspec.Struct, frozen=True, kw_only=True):

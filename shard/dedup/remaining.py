@@ -3,15 +3,19 @@
 import time
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from shard.dedup.appended import path_after
 from shard.dedup.copying import copy_unit, dropped_with
 from shard.dedup.lists import shard_name, unpack_lists
 from shard.errors import JobError
 from shard.formats.payload import Payload
-from shard.job import Unit
 from shard.pipeline import Workplace, Written
-from shard.records import SPLITS, Split, matches, read_shard
-from shard.removal import Removal
-from shard.stored import StoredShard
+from shard.records.identity import broken_link
+from shard.records.job import Unit
+from shard.records.removal import Removal
+from shard.records.shards import SPLITS, Split, belongs, read_directory, read_shard
+from shard.storage.stored import StoredShard
 from shard.writer import UnitWriter
 
 
@@ -39,13 +43,17 @@ def write_remaining(place: Workplace, removal: Removal, lists: Path, unit: Unit)
         writer.discard()
         raise
     record = shards["train"].record
-    return Written(unit, writer, record.source, dropped_with(record, removed), started, read)
+    source = replace(record.source, path=unit.path)
+    return Written(unit, writer, source, dropped_with(record, removed), started, read)
 
 
 def _shard(place: Workplace, removal: Removal, split: Split, unit: Unit) -> StoredShard:
     directory = Path(removal.output_dir if split == "train" else removal.holdout_dir).expanduser()
     record = read_shard(directory, unit.stem)
-    if not matches(record, unit, removal.fingerprint) or record.split != split:
+    chain = read_directory(directory).chain
+    known = chain[-1].fingerprint == removal.fingerprint and broken_link(chain) is None and belongs(record, chain)
+    found = record.unit, record.split, path_after(chain, record.unit, record.source.path), record.source.content_id
+    if not known or found != (unit.ordinal, split, unit.path, unit.content_id):
         raise JobError(
             f"{directory / unit.stem}.json: {record.source.path}, {record.split} of fingerprint "
             f"{record.fingerprint[:12]}: not what duplicates were sought in; start dedup again"

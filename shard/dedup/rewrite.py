@@ -12,20 +12,21 @@ from msgspec.structs import asdict, replace
 from numpy.typing import NDArray
 
 from shard.alone import job_alone
-from shard.compression import RANKS_FILE
+from shard.dedup.appended import Holding, identity_after, path_after, units_after
 from shard.dedup.copying import copy_unit, dropped_with
 from shard.dedup.lists import removed_sha256
 from shard.dedup.processes import in_processes
 from shard.errors import JobError
-from shard.identity import without_some
-from shard.inputs import BY_SUFFIX
-from shard.job import Dataset, Holdout, Job, TokenizerSpec, Unit
-from shard.links import link_or_copy
-from shard.rankfile import read_codec
-from shard.records import ShardRecord, Split
-from shard.store import Directories, open_store
-from shard.stored import Stored, StoredShard
-from shard.whole import appearing
+from shard.records.compression import RANKS_FILE
+from shard.records.identity import Identity
+from shard.records.inputs import BY_SUFFIX
+from shard.records.job import Dataset, Holdout, Job, TokenizerSpec, Unit
+from shard.records.shards import ShardRecord, Split
+from shard.storage.links import link_or_copy
+from shard.storage.rankfile import read_codec
+from shard.storage.store import Directories, open_store
+from shard.storage.stored import Stored, StoredShard
+from shard.storage.whole import appearing
 from shard.writer import UnitWriter
 
 
@@ -61,7 +62,7 @@ def rewrite(
             if job.identity.compression is not None:
                 for split, directory in directories.items():
                     link_or_copy(pair[split].directory / RANKS_FILE, directory / RANKS_FILE)
-            work = partial(_write_unit, job, directories, bool(pair["train"].record.earlier))
+            work = partial(_write_unit, job, directories, pair["train"].record.chain)
             records = list(in_processes(work, units, processes))
     return {
         split: Written(
@@ -77,7 +78,9 @@ def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: obj
     record = train.record
     facts, source = record.tokenizer, record.source
     removed = removed_sha256(positions for unit in units for positions in unit.removed.values())
-    identity = without_some(record.identity, why, removed)
+    # Paths of what was joined are no units' paths: see below.
+    after = _units_after(record.chain, units) if len(record.chain) > 1 else ()
+    identity = identity_after(record.chain, after, why, removed)
     dataset = Dataset(
         kind="files",
         name=source.dataset,
@@ -91,11 +94,22 @@ def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: obj
     return job_alone("dedup", places, dataset, tokenizer, holdout, identity)
 
 
-def _write_unit(job: Job, directories: Directories, appended: bool, unit: Lessened) -> dict[Split, ShardRecord]:
+def _units_after(chain: Sequence[Identity], units: Sequence[Lessened]) -> tuple[Unit, ...]:
+    records = [(unit.shards["train"].record, unit.shards["holdout"].record) for unit in units]
+    return units_after(
+        chain,
+        (
+            Holding(train.unit, train.source.path, train.source.content_id, train.payload_bytes + holdout.payload_bytes)
+            for train, holdout in records
+        ),
+    )
+
+
+def _write_unit(
+    job: Job, directories: Directories, chain: Sequence[Identity], unit: Lessened
+) -> dict[Split, ShardRecord]:
     before = unit.shards["train"].record
-    path = before.source.path
-    if appended:  # what was appended may have files of the same names
-        path = f"{before.fingerprint[:12]}/{path}"
+    path = path_after(chain, before.unit, before.source.path)
     # Of the run that tokenized it: a second deduplication gives the same bytes.
     job = replace(job, host=before.host)
     # Not the path of its source file, which in joined directories may be one like `/home/me/books/a.txt`.

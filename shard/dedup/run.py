@@ -17,14 +17,15 @@ from shard.dedup.pairs import require_duckdb
 from shard.dedup.parts import Duplicates
 from shard.dedup.processes import in_processes
 from shard.dedup.rewrite import Written, rewrite, units_of
-from shard.dedup.settings import Settings
-from shard.dedup.sources import source_of
-from shard.dedup.text import TokenBytes, token_bytes_of
+from shard.dedup.sources import sources_of
 from shard.dedup.unitfile import UnitFile, fetch_from
 from shard.errors import DirectoryInUseError, JobError
-from shard.records import SPLITS, Split
-from shard.store import Directories
-from shard.stored import Stored, open_stored
+from shard.records.dedup import Settings
+from shard.records.shards import SPLITS, Split
+from shard.signatures.text import TokenBytes, token_bytes_of
+from shard.storage.disk import make_directory
+from shard.storage.store import Directories
+from shard.storage.stored import Stored, open_stored
 from shard.tokenizer.protocol import Reference
 
 Progress = Callable[[], None]
@@ -73,8 +74,8 @@ def open_pair(directories: Sequence[Path]) -> dict[Split, Stored]:
 
 @contextmanager
 def at_work(directory: Path) -> Iterator[None]:
-    """Have a working directory for this process alone. Raises DirectoryInUseError."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Have a working directory for this process alone. Raises DirectoryInUseError, DiskFullError."""
+    make_directory(directory)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
@@ -106,7 +107,7 @@ def deduplicate(
     require_duckdb()
     facts = pair["train"].record.tokenizer
     signatures = work / "signatures"
-    signatures.mkdir(parents=True, exist_ok=True)
+    make_directory(signatures)
     files = _files(pair, signatures, settings)
     # Where nothing is compared nothing is needed for it.
     lacking = [file for file in files if settings.scope != "none" and not file.is_there(facts.sha256)]
@@ -130,7 +131,10 @@ def _files(pair: dict[Split, Stored], directory: Path, settings: Settings) -> tu
     facts = pair["train"].record.source
     shards = [shard for split in SPLITS for shard in pair[split].shards]
     shards.sort(key=lambda shard: (shard.record.unit, SPLITS.index(shard.record.split)))
-    return tuple(UnitFile(shard, directory, settings, source_of(shard.record.source.path, facts)) for shard in shards)
+    paths = [shard.record.source.path for shard in shards]
+    appended = bool(pair["train"].record.earlier)
+    sources = sources_of(paths, facts, appended=appended, needed=settings.scope == "source")
+    return tuple(UnitFile(shard, directory, settings, source) for shard, source in zip(shards, sources, strict=True))
 
 
 def sizes_of(files: Sequence[UnitFile]) -> list[tuple[str, int]]:

@@ -1,13 +1,38 @@
 """Which of several datasets a source file is of (pure)."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from shard.records import SourceFacts
+from shard.errors import JobError
+from shard.records.shards import SourceFacts
+
+_OF_APPENDED = re.compile(r"[0-9a-f]{12}/")
+"""Before the paths of what was appended, in what dedup has left of it: see path_after."""
+
+
+def sources_of(paths: Iterable[str], facts: SourceFacts, *, appended: bool, needed: bool) -> list[str]:
+    """Of each path that; all empty where names are not needed.
+
+    Raises JobError where they are, and the directories were appended to without them: whether what came then is of the
+    same dataset is written nowhere.
+    """
+    if not needed:
+        return ["" for _ in paths]
+    found = [(path, source_of(path, facts)) for path in paths]
+    unknown = [path for path, source in found if not source and (appended or _OF_APPENDED.match(path))]
+    if unknown:
+        raise JobError(
+            f"--scope source: {unknown[0]}, and {len(unknown) - 1} more units, are of no named dataset, and more was "
+            "appended to these directories, of the same one or of another; take --scope global"
+        )
+    return [source for _, source in found]
 
 
 def source_of(path: str, facts: SourceFacts) -> str:
     """What the path begins with: the name of a named dataset of one run, or of a directory that was joined with others,
     and within that of what it was made of. Empty where there was but one."""
+    if (before := _OF_APPENDED.match(path)) is not None:
+        path = path[before.end() :]
     pinned = [part.partition("=") for part in facts.revision.split(" ")]
     if all(equals for _, equals, _ in pinned):
         return _longest(path, (name for name, _, _ in pinned))

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.dedup.header import signatures_size
 from shard.dedup.lists import shard_name
 from shard.dedup.parts import Take
-from shard.dedup.settings import Scheme, Settings
-from shard.dedup.signatures import Rows, banded_of, checked_rows, exact_of, mapped_rows
-from shard.dedup.signing import sign_shard
-from shard.dedup.text import TokenBytes
-from shard.disk import fsync_directory, write_atomic
 from shard.errors import JobError
-from shard.frozen import Record, read_sealed, sealed_json
-from shard.present import signed_by
-from shard.stored import StoredShard
-from shard.trainers import SIGNATURES
+from shard.formats.signatures import signatures_size
+from shard.records.dedup import Scheme, Settings
+from shard.records.frozen import Record, read_sealed, sealed_json
+from shard.records.trainers import SIGNATURES
+from shard.signatures.rows import Rows, banded_of, checked_rows, exact_of, mapped_rows
+from shard.signatures.signing import sign_shard
+from shard.signatures.text import TokenBytes
+from shard.storage.disk import fsync_directory, write_atomic
+from shard.storage.present import signed_by
+from shard.storage.stored import StoredShard
 
 
 class SignatureRecord(Record, frozen=True, kw_only=True):

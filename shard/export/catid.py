@@ -18,7 +18,7 @@ from shard.errors import JobError
 from shard.export.options import ExportOptions, require_no_context_length, short_name
 from shard.export.samples import documents
 from shard.formats.catid import DATA_HEAD, INDEX_HEAD, RECORD, VERSION, footer, hash_of, require_cityhash
-from shard.stored import Stored
+from shard.storage.stored import Stored
 
 _LEVEL = 1
 _MOST_BYTES = 0x7FFFFFFF - 1_000_000

@@ -9,7 +9,7 @@ from shard.errors import JobError
 from shard.export.options import ExportOptions, require_no_context_length, require_no_shard_size, short_name
 from shard.formats.datatrove import ends_bytes, metadata_bytes
 from shard.formats.payload import DTYPES
-from shard.stored import Stored
+from shard.storage.stored import Stored
 
 
 def write(stored: Stored, out: Path, options: ExportOptions) -> int:

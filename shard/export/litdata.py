@@ -11,7 +11,7 @@ from shard.export import offsets
 from shard.export.options import ExportOptions, require_no_context_length, short_name
 from shard.export.samples import documents
 from shard.formats.payload import DTYPES
-from shard.stored import Stored
+from shard.storage.stored import Stored
 
 _USUAL_BYTES = 64_000_000
 _FORMATS = {"uint16": "no_header_numpy:5", "uint32": "no_header_numpy:6"}

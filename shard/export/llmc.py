@@ -20,7 +20,7 @@ from shard.export.options import (
     short_name,
 )
 from shard.formats.payload import Payload
-from shard.stored import Stored
+from shard.storage.stored import Stored
 
 _MAGIC, _VERSION = 20240520, 1
 _USUAL_TOKENS = 100_000_000

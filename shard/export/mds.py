@@ -15,7 +15,7 @@ from shard.export import offsets
 from shard.export.options import ExportOptions, short_name
 from shard.export.samples import documents, left_over, windows
 from shard.formats.payload import DTYPES
-from shard.stored import Stored
+from shard.storage.stored import Stored
 
 _USUAL_BYTES = 1 << 26
 _WIDTHS = (1, 2, 4, 8)

@@ -11,8 +11,8 @@ import numpy as np
 from shard.export.options import ExportOptions, require_no_context_length, require_no_shard_size, short_name
 from shard.formats.megatron import index_header
 from shard.formats.payload import DTYPES
-from shard.records import Split
-from shard.stored import Stored
+from shard.records.shards import Split
+from shard.storage.stored import Stored
 
 
 def write(stored: Stored, out: Path, options: ExportOptions) -> int:

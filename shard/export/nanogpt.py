@@ -12,7 +12,7 @@ from shard.export.options import (
     require_uint16,
     short_name,
 )
-from shard.stored import Stored
+from shard.storage.stored import Stored
 
 
 def write(stored: Stored, out: Path, options: ExportOptions) -> int:

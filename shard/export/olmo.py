@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shard.export.options import ExportOptions, require_no_context_length, require_no_shard_size, short_name
 from shard.formats.olmo import table_bytes
-from shard.stored import Stored
+from shard.storage.stored import Stored
 
 NOTE = (
     "OLMo-core: use a TokenizerConfig without bos_token_id. With bos = eos, as in TokenizerConfig.gpt2(), it looks for "

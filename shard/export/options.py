@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 
 from shard.errors import JobError
-from shard.job import TokenizerSpec
-from shard.records import Split
-from shard.stored import Stored
+from shard.records.job import TokenizerSpec
+from shard.records.shards import Split
+from shard.storage.stored import Stored
 
 UINT16_VOCABULARY = 1 << 16
 _NAME = re.compile(r"[A-Za-z0-9_-]+")

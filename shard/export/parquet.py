@@ -19,8 +19,8 @@ from shard.errors import JobError
 from shard.export.options import ExportOptions
 from shard.export.samples import left_over, windows
 from shard.loader.permutation import key_of, permute
-from shard.records import Split
-from shard.stored import Stored
+from shard.records.shards import Split
+from shard.storage.stored import Stored
 
 _USUAL_TOKENS = 250_000_000
 _PACKED = pa.schema(

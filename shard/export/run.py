@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from shard.disk import file_sha256
 from shard.errors import JobError, ShardError
 from shard.export import catid, datatrove, litdata, llmc, mds, megatron, nanogpt, olmo, parquet
 from shard.export.options import ExportOptions
-from shard.frozen import canonical_json, sealed_json, unsealed
-from shard.records import Split
-from shard.stored import Stored, open_stored
-from shard.whole import appearing, make_last
+from shard.records.frozen import canonical_json, sealed_json, unsealed
+from shard.records.shards import Split
+from shard.storage.disk import file_sha256
+from shard.storage.stored import Stored, open_stored
+from shard.storage.whole import appearing, make_last
 
 EXPORT_FILE = "export.json"
 EXPORT_VERSION = 1

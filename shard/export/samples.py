@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.stored import Stored
+from shard.storage.stored import Stored
 
 Rows = NDArray[Any]
 """[samples, context length]"""

@@ -11,10 +11,10 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from shard.compression import Compression
 from shard.errors import VerificationError
 from shard.formats.payload import DTYPES
 from shard.formats.ranks import EXCEPTION, RankTable
+from shard.records.compression import Compression
 
 _MIN_MATCH = 4
 """Bytes: two tokens. zstd itself takes longer ones at most levels, as suits text; tokens are two bytes wide."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from shard.disk import open_private, write_atomic
 from shard.errors import DirectoryInUseError
-from shard.host.processes import cookie, describe, end_all
-from shard.job import Job
+from shard.processes import cookie, describe, end_all
+from shard.records.job import Job
+from shard.storage.disk import open_private, write_atomic
 
 PID_FILE = "supervisor.json"
 SECRET_FILES = ("token", "locations.json")

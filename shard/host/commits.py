@@ -7,16 +7,16 @@ from typing import Annotated
 
 import msgspec
 
-from shard.disk import fsync_directory
 from shard.errors import JobError
-from shard.frozen import read_record
 from shard.host.claim import unclaimed
-from shard.identity import Identity
-from shard.job import Job
-from shard.present import is_whole
-from shard.progress import UnitCounts
-from shard.records import SPLITS, ShardRecord, Split, belongs, place_of, read_directory, read_shard
-from shard.store import directories_of, discard, open_store
+from shard.records.frozen import read_record
+from shard.records.identity import Identity
+from shard.records.job import Job
+from shard.records.progress import UnitCounts
+from shard.records.shards import SPLITS, ShardRecord, Split, belongs, place_of, read_directory, read_shard
+from shard.storage.disk import fsync_directory
+from shard.storage.present import is_whole
+from shard.storage.store import directories_of, discard, open_store
 
 _SUFFIX = ".json"
 
@@ -49,6 +49,21 @@ class Commits(msgspec.Struct, frozen=True, kw_only=True):
     holdout_place: str
     units: list[Commit]
     """Ascending."""
+
+
+def require_planned(job: Job, output_dir: Path, holdout_dir: Path) -> None:
+    """Raise JobError where the plan has other directories by now than this job, the latest that was started here.
+
+    What is said of the ones would be taken for the others.
+    """
+    told = directories_of(job)
+    planned = directories_of(msgspec.structs.replace(job, output_dir=str(output_dir), holdout_dir=str(holdout_dir)))
+    if any(os.path.realpath(told[split]) != os.path.realpath(planned[split]) for split in SPLITS):
+        raise JobError(
+            f"run {job.run_id} has written to {told['train']} and {told['holdout']} here, and its plan, which was made "
+            f"anew since, has {planned['train']} and {planned['holdout']}: give it the former ones again in hosts.txt, "
+            "with 'shardfleet script' and the run's options, or launch it, which does all in the latter"
+        )
 
 
 def commits_of(job: Job) -> Commits:

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from shard.errors import StoreError
-from shard.records import DIRECTORY_FILE, DirectoryRecord, read_directory, read_shard
+from shard.records.shards import DIRECTORY_FILE, DirectoryRecord, read_directory, read_shard
 
 
 class UnitThere(msgspec.Struct, frozen=True, array_like=True):

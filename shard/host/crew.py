@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from shard.disk import open_private
 from shard.host.commits import counts_of
-from shard.host.processes import cookie
 from shard.host.ranklink import Broken, Committed, Counted, Failed, Ready, Take, line_of, rank_message
 from shard.host.schedule import UnitQueue
-from shard.job import Job
-from shard.progress import AnyEvent, Note, RankExited, UnitDone, UnitFailed, UnitsKept, shorten
+from shard.processes import cookie
+from shard.records.job import Job
+from shard.records.progress import AnyEvent, Note, RankExited, UnitDone, UnitFailed, UnitsKept, shorten
+from shard.storage.disk import open_private
 
 _ZERO = Counted(unit=-1, documents=0, tokens=0, text_bytes=0, retries=0)
 

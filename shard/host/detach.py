@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from shard.errors import DirectoryInUseError, ShardError
-from shard.frozen import read_record
 from shard.host.follow import Growing, supervisor_at_work
-from shard.job import Job
-from shard.progress import HostDone, HostStarted, decode
+from shard.records.frozen import read_record
+from shard.records.job import Job
+from shard.records.progress import HostDone, HostStarted, decode
 
 _ENDING_SECONDS = 30.0
 """How long an earlier supervisor that is just stopping is waited for."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from shard.errors import JobError
-from shard.records import read_shard
-from shard.whole import left_unfinished
+from shard.records.shards import read_shard
+from shard.storage.whole import left_unfinished
 
 
 class Exporting(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from shard.errors import JobError
-from shard.frozen import read_record
 from shard.host.claim import PID_FILE
-from shard.host.processes import Process, is_alive
 from shard.host.stopping import left_of
+from shard.processes import Process, is_alive
+from shard.records.frozen import read_record
 
 _LOOK_SECONDS = 0.5
 _STARTED = b'{"event":"host_started"'

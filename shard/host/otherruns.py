@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from shard.host.processes import JOB_VARIABLE, describe
+from shard.processes import JOB_VARIABLE, describe
 
 _COOKIE = f"{JOB_VARIABLE}=".encode()
 _SUPERVISOR = " -m shard run --job "

@@ -8,9 +8,9 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from shard.disk import open_private, write_atomic
 from shard.errors import DiskFullError
-from shard.progress import AnyEvent, Progress, encode
+from shard.records.progress import AnyEvent, Progress, encode
+from shard.storage.disk import open_private, write_atomic
 
 _WAITING_MOST = 1000
 _PROGRESS_MOST = _WAITING_MOST // 4

@@ -14,25 +14,25 @@ import pyarrow as pa
 import stamina.instrumentation
 
 from shard.dedup.remaining import write_remaining
-from shard.dedup.signing import sign_shard
-from shard.dedup.text import TokenBytes, token_bytes_of
 from shard.errors import DiskFullError, JobError, ShardError
-from shard.frozen import read_record
-from shard.host.processes import die_with_parent
 from shard.host.ranklink import Broken, Committed, Counted, Failed, RankEnd
-from shard.job import Job, Unit
 from shard.pipeline import Counters, Workplace, Written, write_unit
-from shard.progress import shorten
-from shard.rankfile import read_codec
-from shard.records import ShardRecord
-from shard.sidecars import complete_unit
+from shard.processes import die_with_parent
+from shard.records.frozen import read_record
+from shard.records.job import Job, Unit
+from shard.records.progress import shorten
+from shard.records.shards import ShardRecord
+from shard.records.trainers import SIGNATURES
+from shard.signatures.signing import sign_shard
+from shard.signatures.text import TokenBytes, token_bytes_of
 from shard.source.bandwidth import FILE, SharedRate
 from shard.source.download import Scratch
 from shard.source.intake import Intake
-from shard.store import directories_of, scratch_of
-from shard.stored import StoredShard
+from shard.storage.rankfile import read_codec
+from shard.storage.sidecars import complete_unit
+from shard.storage.store import directories_of, scratch_of
+from shard.storage.stored import StoredShard
 from shard.tokenizer.load import load_tokenizer
-from shard.trainers import SIGNATURES
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,15 @@ def _copied(names: tuple[str, ...]) -> str:
     if not names:
         return ""
     return "the file system knows no hard links: payloads are copied for --for, and take their space again"
+
+
+def _require_own(job: Job, unit: Unit) -> None:
+    """Raise JobError for a unit of another run, which cannot be made from what this one reads."""
+    if unit.ordinal < job.identity.first_unit:
+        raise JobError(
+            f"unit {unit.ordinal} was there before this run appended to it, and is not whole any more; "
+            f"'shardfleet verify {job.run_id}' says what is wrong with it"
+        )
 
 
 class _Rank:
@@ -167,6 +176,7 @@ class _Rank:
         try:
             if self._removal is not None:
                 return write_remaining(self._place, self._removal, self._job_directory / self._removal.lists_file, unit)
+            _require_own(self._place.job, unit)
             return write_unit(self._place, unit, then)
         except Exception as error:  # noqa: BLE001  logged with its traceback, reported, and counted against the unit
             self._failed(unit, error)

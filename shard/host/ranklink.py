@@ -6,8 +6,8 @@ import threading
 
 import msgspec
 
-from shard.job import Unit
-from shard.records import ShardRecord
+from shard.records.job import Unit
+from shard.records.shards import ShardRecord
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from shard.job import Unit
+from shard.records.job import Unit
 
 
 class UnitQueue:

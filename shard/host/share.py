@@ -5,16 +5,16 @@ from pathlib import Path
 
 import msgspec
 
-from shard.disk import write_atomic
 from shard.errors import JobError
-from shard.frozen import canonical_json
 from shard.host.commits import counts_of
 from shard.host.requests import Answer, AnyRequest, Release
 from shard.host.schedule import UnitQueue
-from shard.job import Job, Unit
-from shard.present import lacking_sidecars
-from shard.progress import AnyEvent, HostDone, HostIdle, UnitCounts, UnitsKept, shorten
-from shard.store import Directories, committed, discard
+from shard.records.frozen import canonical_json
+from shard.records.job import Job, Unit
+from shard.records.progress import AnyEvent, HostDone, HostIdle, UnitCounts, UnitsKept, shorten
+from shard.storage.disk import write_atomic
+from shard.storage.present import lacking_sidecars
+from shard.storage.store import Directories, committed, discard
 
 _KEPT_PER_LINE = 25
 """Nine numbers each, of up to sixteen digits."""

@@ -7,13 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from shard.errors import JobError
-from shard.frozen import read_record
 from shard.host.claim import PID_FILE, remove_secrets
-from shard.host.processes import Process, cookie, end_all, is_alive, with_cookie
 from shard.host.stops import NOW_SIGNAL
-from shard.job import Job
-from shard.options import Options
-from shard.store import remove_leftovers
+from shard.processes import Process, cookie, end_all, is_alive, with_cookie
+from shard.records.frozen import read_record
+from shard.records.job import Job
+from shard.records.options import Options
+from shard.storage.store import remove_leftovers
 
 _KILL_AFTER_GRACE_SECONDS = 10.0
 _KILL_NOW_SECONDS = 3.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shard.errors import JobError
-from shard.options import Options
+from shard.records.options import Options
 
 NOW_SIGNAL = signal.SIGUSR1
 """Stop without grace."""

@@ -10,20 +10,20 @@ from typing import Any
 
 import msgspec
 
-from shard.disk import write_atomic
 from shard.errors import ShardError, StoreError
-from shard.frozen import read_record
 from shard.host.claim import claimed
 from shard.host.crew import Crew
 from shard.host.outbox import Outbox
-from shard.host.processes import adopt_orphans, cookie, end_all
 from shard.host.requests import Answer, AnyRequest, listening
 from shard.host.share import Share
 from shard.host.stops import StopWatch
-from shard.job import Job
-from shard.progress import HostDone, HostStarted, HostStopping, Progress, shorten, shown_ranks
-from shard.records import place_of
-from shard.store import Directories, open_store, put_ranks, remove_unfinished, scratch_of
+from shard.processes import adopt_orphans, cookie, end_all
+from shard.records.frozen import read_record
+from shard.records.job import Job
+from shard.records.progress import HostDone, HostStarted, HostStopping, Progress, shorten, shown_ranks
+from shard.records.shards import place_of
+from shard.storage.disk import write_atomic
+from shard.storage.store import Directories, open_store, put_ranks, remove_unfinished, scratch_of
 
 _EXIT_CODES = {"complete": 0, "incomplete": 1, "failed": 1, "stopped": 130}
 

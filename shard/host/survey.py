@@ -7,35 +7,15 @@ import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from shard.errors import JobError
 from shard.host.otherruns import RunHere, runs_here
-from shard.job import Identity
-from shard.progress import ranges_of
-from shard.records import DIRECTORY_FILE, place_of, read_directory
-
-
-class HubQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a host is to ask the Hub. Comes on standard input: the token must not be seen in an argument."""
-
-    endpoint: str
-    dataset: str
-    """`owner/name`."""
-    token: str | None
-
-    def __repr__(self) -> str:
-        return f"HubQuestion(endpoint={self.endpoint!r}, dataset={self.dataset!r})"
-
-
-class HubAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
-
-    outcome: Literal["admitted", "busy", "refused", "unreachable"]
-    """Busy: a status that passes, such as 503 or 429. Refused: no such dataset, or not for this token."""
-    detail: str = ""
+from shard.records.hub import HubAnswer
+from shard.records.job import Identity
+from shard.records.progress import ranges_of
+from shard.records.shards import DIRECTORY_FILE, place_of, read_directory
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):

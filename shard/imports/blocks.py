@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shard.errors import SourceError
 from shard.formats.payload import DTYPES, Payload
-from shard.job import TokenizerSpec
+from shard.records.job import TokenizerSpec
 
 BLOCK_TOKENS = 4 << 20
 """At about which a block ends; a longer document is a block by itself."""

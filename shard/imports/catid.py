@@ -21,10 +21,10 @@ from shard.batch import TokenBatch
 from shard.errors import SourceError
 from shard.formats.catid import DATA_HEAD, HASH, INDEX_HEAD, RECORD, VERSION, footer, hash_of, require_cityhash
 from shard.formats.payload import payload_of
-from shard.frozen import stays_below
 from shard.imports.blocks import BLOCK_TOKENS, LONGEST_TOKENS, Documents
 from shard.imports.options import ImportOptions
 from shard.imports.sources import Source, listed, split_of
+from shard.records.frozen import stays_below
 
 _DATA_FOOTER, _INDEX_FOOTER = DATA_HEAD.size + HASH.size, INDEX_HEAD.size + HASH.size
 

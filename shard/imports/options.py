@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shard.errors import JobError
-from shard.job import TokenizerSpec
+from shard.records.job import TokenizerSpec
 
 
 @dataclass(frozen=True, slots=True)

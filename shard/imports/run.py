@@ -16,11 +16,11 @@ from shard.imports import catid, datatrove, llmc, megatron, nanogpt, parquet
 from shard.imports.blocks import Documents, checked
 from shard.imports.options import ImportOptions
 from shard.imports.sources import Source, in_order
-from shard.job import Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
-from shard.records import SPLITS, ShardRecord, Split, UnitSource
-from shard.store import Directories, open_store
+from shard.records.job import Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.records.shards import SPLITS, ShardRecord, Split, UnitSource
+from shard.storage.store import Directories, open_store
+from shard.storage.whole import appearing
 from shard.verify.tokens import never_text
-from shard.whole import appearing
 from shard.writer import UnitWriter
 
 Read = Callable[[Sequence[Source], ImportOptions], Iterator[tuple[int, Documents]]]

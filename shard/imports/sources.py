@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shard.errors import JobError, SourceError
-from shard.frozen import is_text
-from shard.records import Split
+from shard.records.frozen import is_text
+from shard.records.shards import Split
 
 _WORD = re.compile(r"[a-z]+")
 _HELD_OUT = frozenset({"val", "valid", "validation", "test", "eval", "holdout"})

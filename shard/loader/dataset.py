@@ -17,8 +17,8 @@ from shard.loader.layouts import Packing, layout_of
 from shard.loader.reader import Reader
 from shard.loader.segments import Segments
 from shard.loader.splits import split_range
-from shard.records import SPLITS, DirectoryRecord
-from shard.stored import Stored, open_stored
+from shard.records.shards import SPLITS, DirectoryRecord
+from shard.storage.stored import Stored, open_stored
 
 _DEFAULTS = BatchOptions()
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shard.errors import ShardChangedError
 from shard.formats.layout import HEADER, index_size
 from shard.formats.megatron import index_header
-from shard.stored import StoredShard
+from shard.storage.stored import StoredShard
 
 _NEAR = 64
 """Documents that a range has at most, mostly: so far one looks first for its end."""

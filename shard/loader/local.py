@@ -3,9 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 
-from shard.frozen import canonical_json
 from shard.loader.dataset import TokenDataset
-from shard.manifest import MANIFEST_FILE, HostShare, Manifest, equal_samples, read_manifest
+from shard.records.frozen import canonical_json
+from shard.records.manifest import MANIFEST_FILE, HostShare, Manifest, equal_samples, read_manifest
 
 
 @dataclass(frozen=True, kw_only=True)

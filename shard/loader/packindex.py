@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shard.disk import disk_full_named, fsync_directory
 from shard.errors import LoaderError
+from shard.storage.disk import disk_full_named, fsync_directory
 
 CONTINUES = 1
 """The piece begins within its document."""

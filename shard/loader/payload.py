@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from shard.errors import ShardChangedError, VerificationError
 from shard.formats.frames import Codec
-from shard.framereader import FrameReader
-from shard.stored import StoredShard
+from shard.storage.framereader import FrameReader
+from shard.storage.stored import StoredShard
 
 CHECK_SECONDS = 1.0
 """A file is looked at again when the last look is older: a deleted one would be read on for as long as it is open."""

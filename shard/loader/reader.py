@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shard.formats.payload import DTYPES
 from shard.loader.index import DocumentIndex
 from shard.loader.payload import PayloadReader, open_payload
-from shard.stored import Stored, StoredShard
+from shard.storage.stored import Stored, StoredShard
 
 _MOST_FRAMES = 64
 """Compressed shards that are open at a time: each keeps a frame decoded, half a megabyte of two-byte tokens."""

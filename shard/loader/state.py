@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from shard.errors import LoaderStateError
-from shard.frozen import Record
 from shard.loader.weights import Schedule, Shares
+from shard.records.frozen import Record
 
 STATE_VERSION = 1
 

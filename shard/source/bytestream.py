@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from shard.errors import SourceReadError
-from shard.inputs import Compression
+from shard.records.inputs import Compression
 from shard.source.spanfile import SpanFile
 
 

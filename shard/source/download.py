@@ -10,11 +10,11 @@ import httpx2
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from shard.disk import disk_full_named
 from shard.errors import ShardError, SourceChangedError, SourceError, SourceReadError
-from shard.job import Dataset, Unit
-from shard.options import Options
+from shard.records.job import Dataset, Unit
+from shard.records.options import Options
 from shard.source.patience import TransientError, hub_error, patiently
+from shard.storage.disk import disk_full_named
 
 # Its warnings name the signed locations that it downloads from, and our logs are kept.
 logging.getLogger("huggingface_hub.file_download").setLevel(logging.ERROR)

@@ -10,7 +10,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from shard.errors import SourceChangedError, SourceReadError
-from shard.job import Dataset, Unit
+from shard.records.job import Dataset, Unit
 
 _TAIL_BYTES = 64 << 10
 

@@ -16,8 +16,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._headers import build_hf_headers
 
 from shard.errors import SourceChangedError, SourceError, SourceReadError
-from shard.job import Dataset, Unit
-from shard.options import Options
+from shard.records.job import Dataset, Unit
+from shard.records.options import Options
 from shard.source.gulps import gulps
 from shard.source.patience import TRANSIENT_STATUS, TransientError, hub_error, patiently, transient
 

@@ -4,8 +4,8 @@ import httpx2
 from huggingface_hub.utils._headers import build_hf_headers
 
 from shard.errors import SourceReadError
-from shard.host.survey import HubAnswer, HubQuestion
-from shard.progress import shorten
+from shard.records.hub import HubAnswer, HubQuestion
+from shard.records.progress import shorten
 from shard.source.patience import TRANSIENT_STATUS, TransientError, patiently
 
 _CONNECTION_SECONDS = 10.0

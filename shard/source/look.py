@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 from shard.errors import SourceError, SourceKindError
-from shard.inputs import kind_of
-from shard.job import Dataset, Unit
+from shard.records.inputs import kind_of
+from shard.records.job import Dataset, Unit
 from shard.source.jsonl import JsonLines
 from shard.source.lines import Block, blocks, without_mark
 from shard.source.readers import READERS, Opening

@@ -6,9 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from shard.batch import TextBatch
-from shard.dataset import Dataset
-from shard.job import Unit
-from shard.options import Options
+from shard.records.dataset import Dataset
+from shard.records.job import Unit
+from shard.records.options import Options
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit

@@ -7,8 +7,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from shard.errors import SourceReadError
-from shard.job import Dataset, Unit
-from shard.options import Options
+from shard.records.job import Dataset, Unit
+from shard.records.options import Options
 from shard.source import files
 from shard.source.download import Scratch
 from shard.source.hub import HubFile

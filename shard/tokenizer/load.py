@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shard.errors import TokenizerError
-from shard.job import TokenizerSpec
+from shard.records.job import TokenizerSpec
 from shard.tokenizer.checks import first_difference
 from shard.tokenizer.fast import GigatokenEngine, ReferenceEngine, as_tokenizer_json
 from shard.tokenizer.hf import HfReference, added_tokens, without_special_tokens

@@ -9,7 +9,7 @@ from pathlib import Path
 import tokenizers
 
 from shard.errors import TokenizerError
-from shard.job import TokenizerSpec
+from shard.records.job import TokenizerSpec
 from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.load import load_tokenizer

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shard.errors import TokenizerError
-from shard.frozen import sealed_json
-from shard.job import Dataset, Unit
+from shard.records.frozen import sealed_json
+from shard.records.job import Dataset, Unit
 from shard.source.parts import opening
+from shard.storage.whole import appearing, make_last
 from shard.training.alphabet import Alphabet, alphabet_of
 from shard.training.aside import aside
 from shard.training.bpe import TRAINER, as_json, normalizer_of, train
@@ -19,7 +20,6 @@ from shard.training.pieces import as_model, require_expressible
 from shard.training.recipe import BOS, EOS, PAD, UNK, Json, Recipe
 from shard.training.sample import Sample, draw
 from shard.training.spool import Spool
-from shard.whole import appearing, make_last
 
 TRAINING_FILE = "training.json"
 _NO_LIMIT = int(1e30)

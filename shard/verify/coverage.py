@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shard.frozen import canonical_json
-from shard.identity import Identity, identity_at
-from shard.job import Unit
-from shard.progress import ranges_of
-from shard.records import SPLITS, Split
+from shard.records.frozen import canonical_json
+from shard.records.identity import Identity, identity_at
+from shard.records.job import Unit
+from shard.records.progress import ranges_of
+from shard.records.shards import SPLITS, Split
 from shard.verify.chain import LineChain, end_problems, row_problems
 from shard.verify.report import Coverage, DirectoryReport, Finding, Report, UnitFacts
 
@@ -81,7 +81,8 @@ class _Proof:
         """One fingerprint, that of the plan; the same names."""
         first = self._directories[0]
         if self._plan is not None:
-            planned = hashlib.sha256(canonical_json(list(self._plan))).hexdigest()
+            new = [unit for unit in self._plan if unit.ordinal >= self._identity.first_unit]
+            planned = hashlib.sha256(canonical_json(new)).hexdigest()
             if planned != self._identity.units_sha256:
                 self._error(f"{first.directory}/dataset.json", "holds shards of other units than the plan has")
         for report in self._all:

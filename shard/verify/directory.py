@@ -10,16 +10,16 @@ from typing import TypeVar
 
 import msgspec
 
-from shard.compression import RANKS_FILE
 from shard.errors import JobError, VerificationError
 from shard.formats.payload import DTYPES
-from shard.frozen import canonical_json, unsealed
-from shard.identity import Identity, broken_link, identity_at
-from shard.job import FORMAT, FORMAT_VERSION
-from shard.manifest import MANIFEST_FILE, Manifest
-from shard.rankfile import read_codec
-from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split, place_of
-from shard.store import SHARD_FILE
+from shard.records.compression import RANKS_FILE
+from shard.records.frozen import canonical_json, unsealed
+from shard.records.identity import Identity, broken_link, identity_at
+from shard.records.job import FORMAT, FORMAT_VERSION
+from shard.records.manifest import MANIFEST_FILE, Manifest
+from shard.records.shards import DIRECTORY_FILE, DirectoryRecord, ShardRecord, Split, place_of
+from shard.storage.rankfile import read_codec
+from shard.storage.store import SHARD_FILE
 from shard.verify.report import DirectoryReport, Finding, UnitFacts
 from shard.verify.shard import check_shard
 

@@ -3,10 +3,10 @@
 import hashlib
 from pathlib import Path
 
-from shard.disk import file_sha256
 from shard.formats.frames import Codec
-from shard.framereader import FrameReader
-from shard.records import Compressed, ShardRecord
+from shard.records.shards import Compressed, ShardRecord
+from shard.storage.disk import file_sha256
+from shard.storage.framereader import FrameReader
 from shard.verify.tokens import TokenCheck
 
 

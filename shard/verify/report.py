@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from shard.frozen import Record
-from shard.inputs import LineRange
-from shard.records import DirectoryRecord
+from shard.records.frozen import Record
+from shard.records.inputs import LineRange
+from shard.records.shards import DirectoryRecord
 
 
 class Finding(Record, frozen=True, kw_only=True):

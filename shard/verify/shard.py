@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from shard.disk import file_sha256
 from shard.errors import VerificationError
 from shard.formats.frames import Codec
 from shard.formats.megatron import Index, read_index
 from shard.formats.payload import DTYPES
-from shard.records import DIRECTORY_FILE, DirectoryRecord, ShardRecord
-from shard.trainers import ALIASES
+from shard.records.shards import DIRECTORY_FILE, DirectoryRecord, ShardRecord
+from shard.records.trainers import ALIASES
+from shard.storage.disk import file_sha256
 from shard.verify.frames import check_frames
 from shard.verify.tokens import TokenCheck
 

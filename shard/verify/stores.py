@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shard.errors import JobError
-from shard.job import Job
-from shard.records import DIRECTORY_FILE, DirectoryRecord, read_directory
-from shard.store import directories_of
+from shard.records.job import Job
+from shard.records.shards import DIRECTORY_FILE, DirectoryRecord, read_directory
+from shard.storage.store import directories_of
 from shard.verify.coverage import report_of
 from shard.verify.directory import Progress, verify_directory
 from shard.verify.report import Report

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shard.formats.megatron import Index
-from shard.job import TokenizerSpec
-from shard.records import DirectoryRecord, TokenizerFacts
+from shard.records.job import TokenizerSpec
+from shard.records.shards import DirectoryRecord, TokenizerFacts
 from shard.tokenizer.ranks import by_sha256
 from shard.tokenizer.raw_bytes import EOD_ID
 

@@ -11,7 +11,7 @@ from benchmarks.plain import READERS
 from shard.export.options import ExportOptions
 from shard.export.run import FORMATS as EXPORTS
 from shard.export.run import export
-from shard.job import Holdout
+from shard.records.job import Holdout
 from tests.interop.readers.harness import Request
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
 from tests.support.worker import write_all

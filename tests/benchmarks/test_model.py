@@ -1,4 +1,4 @@
-"""benchmarks/model.py, benchmarks/datasets.py"""
+"""benchmarks/prediction.py, benchmarks/model.py, benchmarks/datasets.py"""
 
 import json
 import math
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.datasets import DATASETS, Dataset
-from benchmarks.model import HOSTS, Costs, Host, Site, predict, text_rate
+from benchmarks.model import HOSTS
+from benchmarks.prediction import Costs, Host, Site, predict, text_rate
 
 _ROOT = Path(__file__).resolve().parents[2]
 

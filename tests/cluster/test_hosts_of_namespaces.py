@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from provision.hosts import Host as NamedHost
-from provision.ssh.channel import SshChannel
+from provision.reach.ssh.channel import SshChannel
 from tests.support.fleet import Fleet, count
 from tests.support.netns import Cluster, base, clear_leftovers, clusters, running_cluster
 from tests.support.netns_fleet import strike_launcher

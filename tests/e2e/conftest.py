@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deduped import write_copies
 from tests.support.fleet import DATASET, Fleet, running_fleet
 from tests.support.jobs import write_corpus
 
@@ -14,6 +15,14 @@ def hub_directory(tmp_path_factory: pytest.TempPathFactory, documents: list[str]
     """400 real documents in 24 Parquet files, each one unit that takes two requests, as a Hub serves them."""
     directory = tmp_path_factory.mktemp("hub")
     write_corpus(directory / DATASET, documents, files=24)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def copies_hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See tests.support.deduped.write_copies."""
+    directory = tmp_path_factory.mktemp("copies-hub")
+    write_copies(directory)
     return directory
 
 

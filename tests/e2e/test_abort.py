@@ -359,8 +359,8 @@ def test_abort_before_the_hosts_have_begun(pair_fleet: Fleet, record_property: C
     aborting = fleet.begin([SHARDFLEET, "abort", fleet.run_id])
     _until((fleet.directory / "runs" / fleet.run_id / "aborted").exists)
     beta.send_signal(signal.SIGCONT)
-    assert ended(running, fleet, record_property, within=SECONDS_TO_EXIT) == 130
     assert aborting.wait() == 0, aborting.text
+    assert ended(running, fleet, record_property, within=SECONDS_TO_EXIT) == 130
 
 
 @pytest.mark.ssh
@@ -391,7 +391,7 @@ def test_lease(pair_fleet: Fleet, record_property: Callable[[str, object], None]
 def test_hosts_may_go_on_without_a_launcher(pair_fleet: Fleet) -> None:
     """With `--on-disconnect continue` hosts finish without their launcher."""
     fleet = pair_fleet
-    fleet.slow(0.3)
+    fleet.hold_after(4)
     running = fleet.start("--on-disconnect", "continue")
     at_work(running, units=2)
     running.send(signal.SIGKILL)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shard.job import Holdout
-from shard.manifest import read_manifest
-from shard.records import read_directory, read_shard
+from shard.records.job import Holdout
+from shard.records.manifest import read_manifest
+from shard.records.shards import read_directory, read_shard
 from tests.support.fleet import DATASET, SHARDFLEET, Fleet, running_fleet
 from tests.support.jobs import files_units, make_job
 from tests.support.plans import tree_of

@@ -196,7 +196,7 @@ def test_damaged_files(
             done = other.launch("--dataset", "team/damaged", *arguments, *fetch)
     assert done.returncode == 1, done.stderr
     found = run_done(done)
-    assert [unit["path"] for unit in found["quarantined"]] == sorted(damaged)
+    assert [unit["path"] for unit in found["quarantined"]] == sorted(damaged), found["hosts"]
     assert all(unit["path"] in unit["reason"] for unit in found["quarantined"])
     assert found["units_committed"] == 2
     assert shards(tmp_path) == expected(texts, bytes_encode, eod=256, rate=RATE)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from shard.compression import RANKS_FILE
-from shard.records import read_shard
-from shard.stored import open_stored
+from shard.records.compression import RANKS_FILE
+from shard.records.shards import read_shard
+from shard.storage.stored import open_stored
 from tests.support.fleet import DATASET, Fleet, running_fleet
 from tests.support.jobs import write_web_corpus
 from tests.support.oracle import bytes_encode, documents_of, expected

@@ -2,10 +2,8 @@
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,29 +11,25 @@ from pathlib import Path
 import pytest
 
 from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Kind, Scheme, Scope, Settings
-from shard.store import Directories
+from shard.records.dedup import Kind, Scheme, Scope, Settings
 from shard.tokenizer.raw_bytes import ByteReference
-from tests.support.copies import planted
-from tests.support.fleet import DATASET, SHARDFLEET, Fleet, running_fleet
-from tests.support.jobs import write_corpus
+from tests.support.deduped import (
+    DATASETS,
+    EACH,
+    asked,
+    dedup_argv,
+    first_run,
+    is_first,
+    lists,
+    made,
+    once_on_one_machine,
+    wait_for,
+    wanted,
+)
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.plans import tree_of
-from tests.support.text import real_documents
 
 pytestmark = pytest.mark.ssh
-
-EACH = 50
-DATASETS = ("--dataset", f"web={DATASET}", "--dataset", "more=team/more")
-
-
-@pytest.fixture(scope="module")
-def copies_hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real documents with planted copies, far from each other, in 12 Parquet files of two datasets."""
-    directory = tmp_path_factory.mktemp("copies-hub")
-    documents = planted(real_documents(300), EACH).documents
-    write_corpus(directory / DATASET, documents[:200], files=5)
-    write_corpus(directory / "team" / "more", documents[200:], files=7)
-    return directory
 
 
 @pytest.fixture(scope="module")
@@ -50,62 +44,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, copies_hub: Path) -> Iterato
 @pytest.fixture(scope="module")
 def expected(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What deduplication on one machine makes of all shards together: `removed`, `once`, `once_holdout`."""
-    root = tmp_path_factory.mktemp("expected")
-    for split, directory in fleet.directories():
-        shutil.copytree(directory, root / split, dirs_exist_ok=True)
-    pair = open_pair([root / "train", root / "holdout"])
-    found = deduplicate(pair, ByteReference(), Settings(), root)
-    assert len(found.duplicates.removed) > 1.5 * EACH
-    finals: Directories = {"train": root / "once", "holdout": root / "once_holdout"}
-    found.write(finals, 1)
-    return root
-
-
-def call(fleet: Fleet, name: str, *args: str) -> list[str]:
-    """`shardfleet dedup` of the fleet's run into directories of this name."""
-    to = f"~/{fleet.base}/{name}"
-    return [SHARDFLEET, "dedup", first_run(fleet).name, "--to", to, "--max-removed", "50%", *args]
-
-
-def first_run(fleet: Fleet) -> Path:
-    (run,) = (run for run in (fleet.directory / "runs").iterdir() if is_first(run))
-    return run
-
-
-def is_first(run: Path) -> bool:
-    return b'"leftovers":null' in (run / "plan.json").read_bytes()
-
-
-def made(fleet: Fleet, name: str) -> dict[str, bytes]:
-    """Payloads, indexes and dataset.json of all hosts, by split and name."""
-    found: dict[str, bytes] = {}
-    for home in fleet.homes.values():
-        for split, directory in (("train", name), ("holdout", f"{name}_holdout")):
-            for file, data in tree_of(home / fleet.base / directory).items():
-                if file.endswith((".bin", ".idx", "dataset.json")):
-                    assert file == "dataset.json" or f"{split}/{file}" not in found
-                    found[f"{split}/{file}"] = data
-    return found
-
-
-def wanted(expected: Path) -> dict[str, bytes]:
-    return {
-        f"{split}/{file}": data
-        for split, directory in (("train", "once"), ("holdout", "once_holdout"))
-        for file, data in tree_of(expected / directory).items()
-        if file.endswith((".bin", ".idx", "dataset.json"))
-    }
-
-
-def lists(fleet: Fleet) -> dict[str, bytes]:
-    (removed,) = (fleet.directory / "runs").glob("*/dedup-*/removed")
-    return tree_of(removed)
+    return once_on_one_machine(fleet, tmp_path_factory.mktemp("expected"))
 
 
 def test_as_on_one_machine(fleet: Fleet, expected: Path) -> None:
     """Removal lists, payloads, indexes and fingerprint are those of one machine that has all shards; the estimate comes
     first, and every row of the dataset is accounted for."""
-    done = fleet.run(*call(fleet, "once", "--plain"), timeout=120)
+    done = fleet.run(*dedup_argv(fleet, "once", "--plain"), timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stderr.split())
     assert "8 bands of 8 rows" in said and " documents would go, " in said
@@ -120,7 +65,7 @@ def test_as_on_one_machine(fleet: Fleet, expected: Path) -> None:
 def test_again_changes_nothing(fleet: Fleet, expected: Path) -> None:
     """The same command again finds every unit written, fetches no keys, and leaves the same bytes."""
     keys = {path: path.stat().st_mtime_ns for path in (fleet.directory / "runs").glob("*/dedup-*/keys/*")}
-    again = fleet.run(*call(fleet, "once", "--json"), timeout=120)
+    again = fleet.run(*dedup_argv(fleet, "once", "--json"), timeout=120)
     assert again.returncode == 0, again.stdout + again.stderr
     assert '"event":"run_done"' in again.stdout.replace(" ", "") and '"event":"unit_done"' not in again.stdout
     assert len(keys) == 12 and {path: path.stat().st_mtime_ns for path in keys} == keys
@@ -130,20 +75,44 @@ def test_again_changes_nothing(fleet: Fleet, expected: Path) -> None:
 def test_guard_and_dry_run(fleet: Fleet) -> None:
     """Where more would go than is allowed, and in a dry run, nothing is written on any host."""
     before = {host: sorted(path.name for path in (home / fleet.base).iterdir()) for host, home in fleet.homes.items()}
-    dry = fleet.run(*call(fleet, "other", "--dry-run", "--max-removed", "1%"), timeout=60)
+    dry = fleet.run(*dedup_argv(fleet, "other", "--dry-run", "--max-removed", "1%"), timeout=60)
     assert dry.returncode == 0 and " documents would go, 21." in dry.stderr, dry.stderr
-    refused = fleet.run(*call(fleet, "other", "--max-removed", "1%"), timeout=60)
+    refused = fleet.run(*dedup_argv(fleet, "other", "--max-removed", "1%"), timeout=60)
     assert refused.returncode == 2 and "more than --max-removed 1.00%" in refused.stderr
-    taken = fleet.run(*call(fleet, "shards"), timeout=60)
+    taken = fleet.run(*dedup_argv(fleet, "shards"), timeout=60)
     assert taken.returncode == 2 and "has shards there" in taken.stderr
     after = {host: sorted(path.name for path in (home / fleet.base).iterdir()) for host, home in fleet.homes.items()}
     assert after == before
 
 
+def test_a_script_that_was_not_run(fleet: Fleet) -> None:
+    """A plan made anew, and not started, has other directories: refused before anything is made or said of them, by
+    gather and verify too. Other ranks, another order, one more host do not matter."""
+    hosts = fleet.directory / "hosts.txt"
+    before = hosts.read_text()
+    script = fleet.argv("script", "--signatures", *DATASETS)
+    hosts.write_text(f"alpha 2\nbeta 1 output_dir=~/{fleet.base}/moved holdout_dir=~/{fleet.base}/moved_holdout\n")
+    assert fleet.run(*script).returncode == 0
+    run = first_run(fleet).name
+    refused = fleet.run(*dedup_argv(fleet, "never"), timeout=60)
+    assert refused.returncode == 2 and f"{fleet.base}/moved and " in refused.stderr, refused.stderr
+    assert fleet.call("gather", run).returncode == fleet.call("verify", run).returncode == 1
+    assert not [
+        path.name for path in (fleet.homes["beta"] / fleet.base).iterdir() if path.name[:5] in ("moved", "never")
+    ]
+    hosts.write_text("localhost 1\nbeta 3\nalpha 1\n")
+    assert fleet.run(*script).returncode == 0
+    lists_before = lists(fleet)
+    done = fleet.run(*dedup_argv(fleet, "never", "--dry-run"), timeout=60)
+    assert done.returncode == 0 and lists(fleet) == lists_before, done.stderr
+    hosts.write_text(before)
+    assert fleet.run(*script).returncode == 0
+
+
 def test_ctrl_c_while_hosts_write(fleet: Fleet, expected: Path) -> None:
     """Ctrl+C while hosts write what is left stops all of them, proven; the same command goes on with what is there."""
     before = set((fleet.directory / "runs").iterdir())
-    running = fleet.begin(call(fleet, "later", "--plain"))
+    running = fleet.begin(dedup_argv(fleet, "later", "--plain"))
     held = held_payload(fleet)
     wait_for(lambda: any((run / "plan.json").exists() for run in set((fleet.directory / "runs").iterdir()) - before))
     content = held.read_bytes()
@@ -156,7 +125,7 @@ def test_ctrl_c_while_hosts_write(fleet: Fleet, expected: Path) -> None:
     held.unlink()
     held.write_bytes(content)
     assert f"train/{held.name}" not in made(fleet, "later")
-    done = fleet.run(*call(fleet, "later", "--plain"), timeout=120)
+    done = fleet.run(*dedup_argv(fleet, "later", "--plain"), timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert made(fleet, "later") == wanted(expected)
 
@@ -167,7 +136,7 @@ def test_ctrl_c_while_hosts_are_asked(fleet: Fleet) -> None:
     content = signatures.read_bytes()
     signatures.unlink()
     os.mkfifo(signatures)  # nobody writes to it: who looks into it waits
-    running = fleet.begin(call(fleet, "never"))
+    running = fleet.begin(dedup_argv(fleet, "never"))
     wait_for(lambda: bool(asked(fleet)))
     running.interrupt()
     assert running.wait(20) == 130, running.text
@@ -185,13 +154,13 @@ def test_another_at_work_is_left_alone(fleet: Fleet) -> None:
     with subprocess.Popen(["sleep", "600"], env={**fleet.environment, **cookie}) as worker:
         with (run / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            running = fleet.begin(call(fleet, "never"))
+            running = fleet.begin(dedup_argv(fleet, "never"))
             wait_for(lambda: "asking the hosts" in running.text)
             running.interrupt()
             assert running.wait() == 130, running.text
         assert worker.poll() is None
         job.write_bytes(content.replace(b'"on_disconnect":"stop"', b'"on_disconnect":"continue"'))
-        refused = fleet.run(*call(fleet, "never"), timeout=60)
+        refused = fleet.run(*dedup_argv(fleet, "never"), timeout=60)
         assert refused.returncode == 2 and "still at work on alpha" in refused.stderr, refused.stderr
         assert worker.poll() is None
         job.write_bytes(content)
@@ -207,7 +176,7 @@ def test_other_scope_and_kind(fleet: Fleet, expected: Path) -> None:
         settings = Settings(scheme=Scheme(kind=kind, seed=seed), scope=scope)
         here = deduplicate(pair, ByteReference(), settings, expected / scope).duplicates
         done = fleet.run(
-            *call(fleet, "other", "--dry-run", "--kind", kind, "--seed", str(seed), "--scope", scope), timeout=120
+            *dedup_argv(fleet, "other", "--dry-run", "--kind", kind, "--seed", str(seed), "--scope", scope), timeout=120
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"{len(here.removed)} of 450 documents would go" in done.stderr
@@ -215,27 +184,9 @@ def test_other_scope_and_kind(fleet: Fleet, expected: Path) -> None:
         assert ("the ranks make them now" in done.stderr) == (kind == "minhash")
 
 
-def asked(fleet: Fleet) -> list[int]:
-    """Processes on the hosts that answer about signatures."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            words = path.read_bytes().split(b"\0")
-            if b"unsigned" in words and any(first_run(fleet).name.encode() in word for word in words):
-                found.append(int(path.parent.name))
-    return found
-
-
 def held_payload(fleet: Fleet) -> Path:
     """A payload that is not among the first of its host."""
     return sorted((fleet.homes["alpha"] / fleet.base / "shards").glob("[0-9]*.bin"))[-1]
-
-
-def wait_for(reached: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.slow
@@ -251,7 +202,7 @@ def test_killed_at_every_stage(tmp_path: Path, copies_hub: Path, expected: Path)
             lambda: any((fleet.directory / "runs").glob("*/dedup-*/keys.duckdb")),
             lambda: any(any((root / "once").glob("0*.json")) for root in base),
         ]
-        command = call(fleet, "once", "--plain")
+        command = dedup_argv(fleet, "once", "--plain")
         for reached in stages:
             running = fleet.begin(command)
             while not reached() and running.process.poll() is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shard.manifest import MANIFEST_FILE, Manifest, equal_samples, read_manifest
+from shard.records.manifest import MANIFEST_FILE, Manifest, equal_samples, read_manifest
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.plans import tree_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from shard.job import Holdout
+from shard.records.job import Holdout
 from shard.tokenizer.ranks import RANK_FILES
 from tests.support.jobs import make_job, rank_spec, write_corpus
 from tests.support.oracle import Documents, expected, tiktoken_encode

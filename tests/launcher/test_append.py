@@ -1,17 +1,17 @@
-"""provision/append.py: which files are new, by what hosts say they hold."""
+"""provision/prepare/append.py: which files are new, by what hosts say they hold."""
 
 import pytest
 from msgspec.structs import replace
 
-from provision.append import Added, Held, added, joined
 from provision.catalog.types import Catalog, SourceFile
 from provision.errors import InputError, NothingToAppendError
-from provision.hostjob import job_of
-from provision.plan import Plan
-from shard.compression import Compression
+from provision.plan.hostjob import job_of
+from provision.plan.plan import Plan
+from provision.prepare.append import Added, Held, added, joined
 from shard.host.contents import Contents, UnitThere
-from shard.job import Holdout
-from shard.records import DirectoryRecord, directory_record
+from shard.records.compression import Compression
+from shard.records.job import Holdout
+from shard.records.shards import DirectoryRecord, directory_record
 from tests.support.jobs import BYTES_SPEC
 from tests.support.plans import MIB, dataset, plan_of, source_files
 
@@ -70,6 +70,16 @@ def test_an_append_that_was_cut_short_goes_on() -> None:
     found = adding(held(FIRST, SECOND, without=(4,)), FILES[:5])
     assert (found.files, found.earlier) == (FILES[3:5], (FIRST.identity,))
     assert plan_of(files=found.files, earlier=found.earlier).identity == SECOND.identity
+
+
+def test_another_dataset_with_files_of_the_same_names() -> None:
+    """Its append again does nothing, or goes on: what came before it under these names is not it changed."""
+    files = [SourceFile(file.path, file.size, f"sha256:{number:064x}") for number, file in enumerate(FILES, 50)]
+    other = plan_of(files=files, earlier=(FIRST.identity,), name="other/name")
+    with pytest.raises(NothingToAppendError, match="all 8 files"):
+        adding(held(FIRST, other), files, name="other/name")
+    found = adding(held(FIRST, other, without=(4,)), files, name="other/name")
+    assert plan_of(files=found.files, earlier=found.earlier, name="other/name").identity == other.identity
 
 
 @pytest.mark.parametrize(("plans", "missing"), [((FIRST,), 1), ((FIRST, SECOND), 1), ((FIRST, SECOND), 4)])

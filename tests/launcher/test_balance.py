@@ -1,15 +1,15 @@
-"""provision/balance.py: which host does what next."""
+"""provision/run/balance.py: which host does what next."""
 
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from provision.balance import Give, Lose, Probe, Revive, Shift, finished, free_units, next_steps
 from provision.hosts import Host
-from provision.monitor import ClusterState
-from provision.plan import Policy
-from shard.progress import HostDone, HostIdle, HostStarted, Progress, UnitDone
+from provision.plan.plan import Policy
+from provision.run.balance import Give, Lose, Probe, Revive, Shift, finished, free_units, next_steps
+from provision.run.monitor import ClusterState
+from shard.records.progress import HostDone, HostIdle, HostStarted, Progress, UnitDone
 from tests.support.plans import MIB, plan_of, source_files
 
 HOSTS = ("alpha", "beta", "gamma")

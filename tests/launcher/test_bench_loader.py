@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from provision.cli import cli
 from shard.errors import JobError, LoaderError
-from shard.job import Holdout
+from shard.records.job import Holdout
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
 from tests.support.worker import write_all
 

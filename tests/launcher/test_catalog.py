@@ -26,7 +26,7 @@ import pytest
 from provision.catalog.files import files_catalog
 from provision.catalog.types import Catalog, DatasetSpec, choose
 from provision.errors import CatalogError
-from provision.prepare import list_dataset
+from provision.prepare.prepare import list_dataset
 from tests.support.hub import RunningHub, running_hub
 
 TOKEN = "hf_catalogtest"
@@ -36,7 +36,7 @@ import json, sys
 import msgspec
 from provision.catalog.types import DatasetSpec
 from provision.errors import ProvisionError
-from provision.prepare import list_dataset
+from provision.prepare.prepare import list_dataset
 spec = msgspec.json.decode(sys.argv[1], type=DatasetSpec)
 try:
     catalog = list_dataset(spec)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from provision.channel import Channel, Completed
 from provision.errors import HostsFileError, RemoteError
-from provision.fleet import on_all, open_channel
 from provision.hosts import Host, parse_hosts
-from provision.local import LocalChannel
-from provision.quoting import remote_command, remote_path_word
-from provision.ssh.channel import SshChannel
-from provision.ssh.config import write_ssh_config
+from provision.reach.channel import Channel, Completed
+from provision.reach.fleet import on_all, open_channel
+from provision.reach.local import LocalChannel
+from provision.reach.quoting import remote_command, remote_path_word
+from provision.reach.ssh.channel import SshChannel
+from provision.reach.ssh.config import write_ssh_config
 from tests.support.sshd import LoopbackHost, LoopbackHosts, loopback_hosts
 
 ALPHA = Host(name="alpha", ranks=1)

@@ -1,5 +1,6 @@
 """provision/dedup/search.py and answers.py, over hosts that are all this machine."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace as with_fields
@@ -10,13 +11,17 @@ import pytest
 from msgspec.structs import replace
 
 from provision.dedup.answers import Hosts
+from provision.dedup.remove import prepare_removal, removal_plan
 from provision.dedup.search import Leavings, leavings_of, search, unsigned
 from provision.errors import InputError, RemoteError
-from provision.plan import Plan
+from provision.plan.plan import Plan
+from provision.plan.rundir import RunDirectory
 from shard.dedup.gathered import Some, UnitKeys
-from shard.dedup.settings import Scheme, Settings
-from shard.options import Options
+from shard.errors import DiskFullError
+from shard.records.dedup import Scheme, Settings
+from shard.records.options import Options
 from tests.support.copies import planted
+from tests.support.disks import small_disk
 from tests.support.localhosts import FIRST, SECOND, UNITS, Cluster, copied, write_plan_of
 from tests.support.plans import tree_of
 from tests.support.text import real_documents
@@ -132,6 +137,22 @@ def test_what_is_not_whole_is_refused(cluster: Cluster) -> None:
     assert "job.json: No such file" in told[0]
 
 
+def test_a_plan_that_was_made_anew(cluster: Cluster, tmp_path: Path) -> None:
+    """What is in other directories than the plan has by now is not taken for what is in those, nor written beside it;
+    the same ones by another name will do. A host that has left the plan is named."""
+    first, second = cluster.plan.hosts
+    moved = replace(second, output_dir=str(tmp_path / "moved"), holdout_dir=str(tmp_path / "moved_holdout"))
+    with pytest.raises(InputError, match=rf"not complete: .*\n  {SECOND}: .*its plan, .*, has {tmp_path}/moved and"):
+        leavings_of(cluster.run, replace(cluster.plan, hosts=(first, moved)), lambda _: None)
+    assert not (tmp_path / "moved").exists()
+    (tmp_path / "link").symlink_to(cluster.train(SECOND))
+    renamed = replace(second, output_dir=str(tmp_path / "link"))
+    assert len(leavings_of(cluster.run, replace(cluster.plan, hosts=(first, renamed)), pytest.fail).kept) == UNITS
+    cluster.gather()
+    with pytest.raises(InputError, match=f"{SECOND} has done units of it, and is left out of the plan"):
+        leavings_of(cluster.run, replace(cluster.plan, hosts=(first,)), lambda _: None)
+
+
 def test_answers_that_cannot_be(cluster: Cluster, tmp_path: Path) -> None:
     """What a broken host prints is never more than an error that names the host; nothing of it is kept."""
     whole = leavings(cluster)
@@ -152,3 +173,45 @@ def test_answers_that_cannot_be(cluster: Cluster, tmp_path: Path) -> None:
     wanted: Mapping[int, Some] = {0: Some(unit, np.arange(5))}
     with pytest.raises(RemoteError, match=rf"{SECOND}: 1000 bytes came of 1280"):
         Hosts(cluster.run, broken.plan).fetch_signatures({unit: SECOND}, SETTINGS.scheme, wanted, take)
+
+
+def test_signatures_damaged_since_their_keys_came(cluster: Cluster, tmp_path: Path) -> None:
+    """Keys that have come are not fetched again; signatures that are damaged since are refused all the same, with what
+    to do, and what is left of them is made again."""
+    whole = leavings(cluster)
+    search(whole, SETTINGS, tmp_path / "work", None, lambda _: None)
+    path = cluster.train(FIRST) / f"{cluster.units(FIRST)[0]:06d}.sig"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes((data[-1] ^ 128,)))
+    with pytest.raises(RemoteError, match=rf"{FIRST}: .*{path}: these are not .* remove it: it is made again"):
+        search(whole, SETTINGS, tmp_path / "work", None, lambda _: None)
+    path.unlink()
+    assert unsigned(whole, SETTINGS.scheme) == 1
+
+
+@pytest.mark.root
+def test_no_room_on_the_launcher(cluster: Cluster, tmp_path: Path) -> None:
+    """Where keys that come, or what the run that removes is sent, finds no room, the place is named and nothing is
+    half-written; with room the same is done."""
+    whole = leavings(cluster)
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        ballast = disk / "ballast"
+
+        def fill() -> None:
+            room = os.statvfs(disk)
+            ballast.write_bytes(bytes(room.f_bavail * room.f_bsize))
+
+        fill()
+        with pytest.raises(DiskFullError, match=f"^{disk}/work/keys: No space left on device; .* start again"):
+            search(whole, SETTINGS, disk / "work", None, lambda _: None)
+        assert tree_of(disk / "work") == {}
+        ballast.unlink()
+        found = search(whole, SETTINGS, disk / "work", None, lambda _: None)
+        plan = removal_plan(whole, found, SETTINGS, str(tmp_path / "once"), str(tmp_path / "once_holdout"))
+        fill()
+        with pytest.raises(DiskFullError, match=f"^{disk}/run: No space left on device; .* start again"):
+            prepare_removal(whole, found, plan, RunDirectory(disk / "run"), lambda _: None)
+        assert tree_of(disk / "run") == {}
+        ballast.unlink()
+        prepared = prepare_removal(whole, found, plan, RunDirectory(disk / "run"), lambda _: None)
+        assert prepared.plan.units == cluster.plan.units and len(tree_of(disk / "run")) == 3

@@ -1,5 +1,6 @@
 """The plans of a deduplication on hosts: the one by which ranks sign, the one by which they write what is left."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,20 @@ from provision.dedup.remove import prepare_removal, removal_plan, require_others
 from provision.dedup.search import Leavings
 from provision.dedup.sign import signing_plan
 from provision.errors import InputError
-from provision.hostjob import job_of
+from provision.finish.placement import Kept
 from provision.hosts import Host
-from provision.placement import Kept
-from provision.plan import ExportWanted, Plan, Policy
-from provision.preflight import failures, take_stock
-from provision.rundir import RunDirectory
+from provision.plan.hostjob import job_of
+from provision.plan.plan import ExportWanted, Plan, Policy
+from provision.plan.rundir import RunDirectory
+from provision.prepare.preflight import failures, take_stock
 from shard.dedup.gathered import Found
 from shard.dedup.parts import Duplicates
-from shard.dedup.settings import Scheme, Settings
-from shard.options import Options
-from shard.progress import UnitCounts
-from tests.support.plans import plan_of
+from shard.host.commits import Commit
+from shard.records.dedup import Scheme, Settings
+from shard.records.frozen import canonical_json
+from shard.records.options import Options
+from shard.records.progress import UnitCounts
+from tests.support.plans import plan_of, source_files
 from tests.support.surveys import answer_of
 
 NOTHING = np.empty(0, dtype=np.int64)
@@ -76,6 +79,33 @@ def test_signing_does_nothing_else(leavings: Leavings) -> None:
     assert (plan.fingerprint, plan.run_id) == (leavings.plan.fingerprint, leavings.plan.run_id)
     options = [job_of(plan, host).options for host in plan.present]
     assert {(one.signatures, one.on_disconnect) for one in options} == {(Scheme(), "stop")}
+
+
+def test_what_was_there_before_an_append(leavings: Leavings) -> None:
+    """Ranks sign old units as their records name them, behind them the run's own; and all become units of one dataset,
+    named apart, of the size of their tokens. The proof is over the same units each time."""
+    base = leavings.plan.identity
+    plan = plan_of([host.host for host in leavings.plan.hosts], earlier=(base,), files=source_files(9, 9))
+    record = Commit(UnitCounts(0, 0, 10, 10, 10, 0, 100, 0, 0), "alpha", "", "", "", "", path="p", content_id="c")
+    kept = {unit: Kept("alpha", record.counts, record if unit < 6 else None) for unit in range(8)}
+    appended = Leavings(leavings.run, plan, kept)
+    signing = signing_plan(appended, Scheme())
+    assert signing.units[6:] == plan.units and signing.hosts[0].units == tuple(range(8))
+    assert [(unit.ordinal, unit.path, unit.part, unit.parts) for unit in signing.units[:2]] == [
+        (0, "p", 0, 6),
+        (1, "p", 1, 6),
+    ]
+    assert (signing.unit(7), signing.has(5), signing.has(6)) == (plan.unit(7), False, True)
+    assert job_of(signing, signing.hosts[0]).units == signing.units
+    assert signing_plan(Leavings(leavings.run, signing, kept), Scheme()) == signing
+    left = removal(appended)
+    assert left.earlier == () and left.identity.base is None and left.identity.first_unit == 0
+    assert removal(Leavings(leavings.run, signing, kept)) == left
+    paths = [f"{base.fingerprint[:12]}/p"] * 6 + [f"{plan.fingerprint[:12]}/{unit.path}" for unit in plan.units]
+    assert [unit.path for unit in left.units] == paths and left.bytes == 8 * 200
+    assert job_of(left, left.hosts[0]).units == left.units
+    for one, units in ((left, left.units), (plan, plan.units)):
+        assert one.identity.units_sha256 == hashlib.sha256(canonical_json(list(units))).hexdigest()
 
 
 @pytest.mark.parametrize(

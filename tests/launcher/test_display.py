@@ -1,14 +1,14 @@
-"""provision/display.py: pictures of what is known."""
+"""provision/run/display.py: pictures of what is known."""
 
 import io
 
 import pytest
 from rich.console import Console
 
-from provision.display import clock, dashboard, human, plain_line, short_revision
 from provision.hosts import Host
-from provision.monitor import ClusterState
-from shard.progress import HostStarted, Progress
+from provision.run.display import clock, dashboard, human, plain_line, short_revision
+from provision.run.monitor import ClusterState
+from shard.records.progress import HostStarted, Progress
 from tests.support.plans import plan_of
 
 

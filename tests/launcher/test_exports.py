@@ -1,4 +1,4 @@
-"""provision/exports.py: on this machine as the one host; on two over ssh it is tested in tests/e2e."""
+"""provision/finish/exports.py: on this machine as the one host; on two over ssh it is tested in tests/e2e."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ from queue import SimpleQueue
 
 import pytest
 
-from provision.exports import Exported, Exports, HostShards, mark_of
+from provision.finish.exports import Exported, Exports, HostShards, mark_of
 from provision.hosts import Host
-from provision.plan import ExportWanted
-from shard.job import Holdout, Job
+from provision.plan.plan import ExportWanted
+from shard.records.job import Holdout, Job
 from tests.support.jobs import make_job, write_corpus
 from tests.support.worker import write_all
 

@@ -1,4 +1,4 @@
-"""provision/placement.py, gather.py, bring.py and verify_run.py, over hosts that are all this machine."""
+"""provision/finish/placement.py, gather.py, bring.py and verify_run.py, over hosts that are all this machine."""
 
 import json
 import os
@@ -9,26 +9,26 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from provision.bring import bring_for_run, bring_holdout
-from provision.conclude import conclude
 from provision.errors import InputError
-from provision.gather import take_in
-from provision.hostjob import job_of
-from provision.ledger import Entry, Ledger, write_ledger
-from provision.monitor import ClusterState
-from provision.placement import coverage_of, ledger_of, manifest_of, place
-from provision.plan import Plan, Policy
-from provision.settle import Answers
-from provision.verify_run import merged, verify_run
+from provision.finish.bring import bring_for_run, bring_holdout
+from provision.finish.conclude import conclude
+from provision.finish.gather import take_in
+from provision.finish.placement import coverage_of, ledger_of, manifest_of, place
+from provision.finish.verify_run import merged, verify_run
+from provision.plan.hostjob import job_of
+from provision.plan.ledger import Entry, Ledger, write_ledger
+from provision.plan.plan import Plan, Policy
+from provision.reach.settle import Answers
+from provision.run.monitor import ClusterState
 from shard.errors import DiskFullError
-from shard.frozen import canonical_json
 from shard.host.claim import claimed
 from shard.host.commits import Commit, Commits
-from shard.manifest import MANIFEST_FILE, Manifest, read_manifest
-from shard.progress import UnitCounts
-from shard.records import read_shard
-from shard.sidecars import complete_unit
-from shard.store import open_store
+from shard.records.frozen import canonical_json
+from shard.records.manifest import MANIFEST_FILE, Manifest, read_manifest
+from shard.records.progress import UnitCounts
+from shard.records.shards import read_shard
+from shard.storage.sidecars import complete_unit
+from shard.storage.store import open_store
 from shard.verify.stores import verify, verify_job
 from tests.support import disks
 from tests.support.jobs import unsigned

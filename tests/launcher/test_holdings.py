@@ -1,15 +1,15 @@
-"""provision/holdings.py: which host has which unit."""
+"""provision/prepare/holdings.py: which host has which unit."""
 
 import pytest
 from msgspec.structs import replace
 
-from provision.assign import assigned
-from provision.holdings import committed_of, discarding, holdings_of, without
-from provision.hostjob import job_of
 from provision.hosts import Host
-from provision.ledger import Entry, Ledger
-from provision.survey import Silence
-from shard.progress import UnitCounts
+from provision.plan.assign import assigned
+from provision.plan.hostjob import job_of
+from provision.plan.ledger import Entry, Ledger
+from provision.prepare.holdings import committed_of, discarding, holdings_of, without
+from provision.prepare.survey import Silence
+from shard.records.progress import UnitCounts
 from tests.support.plans import plan_of
 from tests.support.surveys import answer_of
 

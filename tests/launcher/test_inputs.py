@@ -16,11 +16,11 @@ from provision.catalog.inputs import Readable, readable
 from provision.catalog.types import DatasetSpec, SourceFile
 from provision.cli.dataset import dataset_spec
 from provision.errors import CatalogError
-from provision.estimates import disk_needed
-from provision.prepare import list_dataset
-from provision.units import units_of
-from shard.inputs import Input, Kind, kind_of
-from shard.job import Dataset, Holdout, TokenizerSpec, Unit, identity_of
+from provision.plan.estimates import disk_needed
+from provision.plan.units import units_of
+from provision.prepare.prepare import list_dataset
+from shard.records.inputs import Input, Kind, kind_of
+from shard.records.job import Dataset, Holdout, TokenizerSpec, Unit, identity_of
 from tests.support.inputs import PER_LINE, arrow_stream, json_lines, tar_of
 from tests.support.plans import MIB, dataset, plan_of
 

@@ -20,7 +20,7 @@ import pytest
 
 from provision.errors import InputError
 from provision.install.keys import read_public_key
-from provision.ssh.learn import read_fingerprints
+from provision.reach.ssh.learn import read_fingerprints
 from tests.support.sshd import LoopbackHost, loopback_hosts
 
 pytestmark = pytest.mark.ssh

@@ -1,11 +1,11 @@
-"""provision/ledger.py: which unit is committed where, as far as the launcher has been told."""
+"""provision/plan/ledger.py: which unit is committed where, as far as the launcher has been told."""
 
 from pathlib import Path
 
 import pytest
 
-from provision.ledger import Entry, encode_entry, read_ledger, write_ledger
-from shard.progress import UnitCounts
+from provision.plan.ledger import Entry, encode_entry, read_ledger, write_ledger
+from shard.records.progress import UnitCounts
 
 
 def entry(unit: int, host: str = "alpha") -> Entry:

@@ -1,4 +1,4 @@
-"""provision/monitor.py: events → what is known of the cluster."""
+"""provision/run/monitor.py: events → what is known of the cluster."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from provision.hosts import Host
-from provision.ledger import Entry
-from provision.monitor import ClusterState
-from provision.pdsh import LogLine
-from shard.progress import (
+from provision.plan.ledger import Entry
+from provision.reach.pdsh import LogLine
+from provision.run.monitor import ClusterState
+from shard.records.progress import (
     AnyEvent,
     HostDone,
     HostIdle,

@@ -12,9 +12,9 @@ from provision.cli.options import run_options
 from provision.cli.storage import compression_of
 from provision.cli.values import Rate, Schemes, Size, Trainers
 from provision.errors import InputError
-from provision.prepare import Request
-from shard.compression import Compression
-from shard.dedup.settings import Scheme
+from provision.prepare.prepare import Request
+from shard.records.compression import Compression
+from shard.records.dedup import Scheme
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from provision.errors import InputError
 from provision.hosts import Host
-from provision.pdsh import LogLine, parse_line, pdsh_argv, pdsh_command, supervisor_command
-from shard.progress import Note, UnitFailed, encode
+from provision.reach.pdsh import LogLine, parse_line, pdsh_argv, pdsh_command, supervisor_command
+from shard.records.progress import Note, UnitFailed, encode
 from tests.support.plans import plan_of
 
 NOTE = Note(host="gpu3.lan", text="hello: world")

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision.assign import assign, assigned
 from provision.errors import PlanError
-from provision.hostjob import job_of
 from provision.hosts import Host
-from provision.plan import Plan, run_id_of
-from provision.units import units_of
-from shard.frozen import canonical_json
-from shard.job import Holdout, Job, Unit
+from provision.plan.assign import assign, assigned
+from provision.plan.hostjob import job_of
+from provision.plan.plan import Plan, run_id_of
+from provision.plan.units import units_of
+from shard.records.frozen import canonical_json
+from shard.records.job import Holdout, Job, Unit
 from tests.support.plans import MIB, dataset, plan_of, source_files
 
 SIZES = st.lists(st.integers(0, 5 * MIB), max_size=60)

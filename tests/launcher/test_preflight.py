@@ -1,21 +1,21 @@
-"""provision/checks.py and provision/preflight.py: whether hosts can take part, and who does without them."""
+"""checks.py and preflight.py of provision/prepare: whether hosts can take part, and who does without them."""
 
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from provision.checks import Check, checks_of
 from provision.errors import NotReadyError
-from provision.estimates import disk_needed, room_needed
 from provision.hosts import Host
-from provision.plan import Plan
-from provision.preflight import failures, notes, require_ready, take_stock
-from provision.survey import Silence
+from provision.plan.estimates import disk_needed, room_needed
+from provision.plan.plan import Plan
+from provision.prepare.checks import Check, checks_of
+from provision.prepare.preflight import failures, notes, require_ready, take_stock
+from provision.prepare.survey import Silence
 from shard.host.otherruns import RunHere
-from shard.host.survey import HubAnswer
-from shard.job import Holdout
-from shard.options import Options
+from shard.records.hub import HubAnswer
+from shard.records.job import Holdout
+from shard.records.options import Options
 from tests.support.plans import MIB, plan_of, source_files
 from tests.support.surveys import answer_of
 

@@ -1,4 +1,4 @@
-"""provision/prepare.py: from what the user asks for to a run directory with its script."""
+"""provision/prepare/prepare.py: from what the user asks for to a run directory with its script."""
 
 import hashlib
 import stat
@@ -11,14 +11,14 @@ import pytest
 
 from provision.catalog.types import DatasetSpec
 from provision.errors import InputError, NotReadyError
-from provision.ledger import Entry, read_ledger, write_ledger
-from provision.plan import Policy
-from provision.preflight import failures, require_ready
-from provision.prepare import Prepared, Request, prepare, write_run
-from provision.push import pack
-from shard.compression import Compression
-from shard.options import Options
-from shard.progress import UnitCounts
+from provision.plan.ledger import Entry, read_ledger, write_ledger
+from provision.plan.plan import Policy
+from provision.prepare.preflight import failures, require_ready
+from provision.prepare.prepare import Prepared, Request, prepare, write_run
+from provision.run.push import pack
+from shard.records.compression import Compression
+from shard.records.options import Options
+from shard.records.progress import UnitCounts
 from tests.support.jobs import write_corpus
 from tests.support.plans import tree_of
 

@@ -19,10 +19,10 @@ import pytest
 
 from provision.catalog.card import configs_of
 from provision.errors import InputError
-from provision.publish import publish
+from provision.finish.publish import publish
 from shard.export.options import ExportOptions
 from shard.export.run import export
-from shard.job import Holdout
+from shard.records.job import Holdout
 from tests.support.hub import RunningHub, running_hub
 from tests.support.jobs import make_job, write_corpus
 from tests.support.worker import write_all

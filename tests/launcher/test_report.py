@@ -1,22 +1,23 @@
-"""provision/report.py: a plan and an ending in words and figures."""
+"""provision/finish/report.py: a plan and an ending in words and figures."""
 
 import io
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console, RenderableType
 
-from provision.estimates import disk_needed
+from provision.finish.report import checks_table, plan_table, summary
 from provision.hosts import Host
-from provision.monitor import ClusterState
-from provision.plan import Plan
-from provision.preflight import take_stock
-from provision.report import checks_table, plan_table, summary
-from provision.rundir import RunDirectory
-from provision.settle import Answers
-from provision.survey import Answer, Silence
-from shard.host.survey import HubAnswer
-from shard.progress import HostDone, UnitCounts, UnitFailed, UnitsKept
+from provision.plan.estimates import disk_needed
+from provision.plan.plan import Leftovers, Plan
+from provision.plan.rundir import RunDirectory
+from provision.prepare.preflight import take_stock
+from provision.prepare.survey import Answer, Silence
+from provision.reach.settle import Answers
+from provision.run.monitor import ClusterState
+from shard.records.hub import HubAnswer
+from shard.records.progress import HostDone, UnitCounts, UnitFailed, UnitsKept
 from tests.support.jobs import rank_spec
 from tests.support.plans import MIB, plan_of, source_files
 from tests.support.surveys import answer_of
@@ -115,7 +116,16 @@ def test_ending_with_something_missing(tmp_path: Path) -> None:
         "launch again to continue",
     ):
         assert part in text.replace("\n", " ")
-    assert "alpha: complete" not in text
+    assert "alpha: complete" not in text and "stopped:" not in text
+
+
+def test_ending_of_a_run_that_copies(tmp_path: Path) -> None:
+    """Who is to go on with what is left of duplicates is told the command that does."""
+    gone = Leftovers(fingerprint="0" * 64, lists_sha256="0" * 64, directories={})
+    state = ClusterState(replace(plan_of(HOSTS), leftovers=gone))
+    for code in (1, 130):
+        said = drawn(summary(RunDirectory(tmp_path / "run"), state, QUIET, code), 300)
+        assert "dedup again to continue" in said.lower()
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""provision/rundir.py: the run directory on the launcher."""
+"""provision/plan/rundir.py: the run directory on the launcher."""
 
 from pathlib import Path
 
 import pytest
 
 from provision.errors import InputError, PlanError
-from provision.rundir import RunDirectory, find_run
+from provision.plan.rundir import RunDirectory, find_run
 from tests.support.plans import plan_of
 
 

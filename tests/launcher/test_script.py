@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from provision.hosts import Host
-from provision.plan import Plan, Policy
-from provision.script import render_script
-from shard.options import Options
+from provision.plan.plan import Plan, Policy
+from provision.prepare.script import render_script
+from shard.records.options import Options
 from tests.support.plans import plan_of
 
 PDSH = pytest.mark.skipif(shutil.which("pdsh") is None, reason="needs pdsh: apt install pdsh")

@@ -1,4 +1,4 @@
-"""provision/settle.py and the last words of a run: what its exit code is, and what is said of hosts that are silent."""
+"""provision/reach/settle.py and the last words of a run: its exit code, and what is said of hosts that are silent."""
 
 import io
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from provision.finish.report import summary
 from provision.hosts import Host
-from provision.monitor import ClusterState
-from provision.report import summary
-from provision.rundir import RunDirectory
-from provision.settle import Answers, exit_code
-from shard.options import Options
-from shard.progress import UnitCounts, UnitsKept
+from provision.plan.rundir import RunDirectory
+from provision.reach.settle import Answers, exit_code
+from provision.run.monitor import ClusterState
+from shard.records.options import Options
+from shard.records.progress import UnitCounts, UnitsKept
 from tests.support.plans import plan_of
 
 QUIET = Answers({}, {}, frozenset({"alpha", "beta"}))

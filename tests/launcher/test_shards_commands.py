@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from provision.cli import cli
 from shard.errors import JobError, StoreError, VerificationError
 from shard.formats.megatron import read_index
-from shard.job import Holdout, Job
+from shard.records.job import Holdout, Job
 from tests.support.jobs import BYTES_SPEC, json_spec, make_job, model_spec, write_corpus
 from tests.support.worker import write_all
 

@@ -7,8 +7,8 @@ import pytest
 
 from provision.errors import InputError, RemoteError
 from provision.hosts import Host, parse_hosts
-from provision.ssh.config import write_ssh_config
-from provision.ssh.resolve import resolve
+from provision.reach.ssh.config import write_ssh_config
+from provision.reach.ssh.resolve import resolve
 
 HOSTS = parse_hosts("bob@gpu9.lan 8 port=2222\nalice@gpu8.lan 8\ngpu7.lan 8 port=77\ngpu6.lan 8\n")
 HOST_NAMES = [host.name for host in HOSTS]

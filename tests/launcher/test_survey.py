@@ -1,4 +1,4 @@
-"""provision/survey.py: what hosts say when they are asked, and why some say nothing."""
+"""provision/prepare/survey.py: what hosts say when they are asked, and why some say nothing."""
 
 import json
 import shlex
@@ -10,9 +10,9 @@ import pytest
 
 from provision import __version__
 from provision.hosts import Host
-from provision.plan import Plan
-from provision.survey import Answer, Silence, survey_hosts
-from shard.job import Dataset
+from provision.plan.plan import Plan
+from provision.prepare.survey import Answer, Silence, survey_hosts
+from shard.records.job import Dataset
 from tests.support.plans import plan_of
 from tests.support.surveys import survey_of
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from provision.cli import cli
 from shard.errors import JobError, SourceError, StoreError, VerificationError
-from shard.job import Holdout
+from shard.records.job import Holdout
 from tests.support.inputs import json_lines, text_lines
 from tests.support.jobs import json_spec, make_job, model_spec, write_corpus
 from tests.support.worker import write_all

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 
 from provision.cli import cli
 from provision.errors import InputError
-from provision.tokenizers import fetch_tokenizer, fetch_tokenizer_json
+from provision.tokenizer.resolve import fetch_tokenizer, fetch_tokenizer_json
 from shard.errors import TokenizerError
-from shard.job import Holdout
+from shard.records.job import Holdout
 from shard.verify.stores import verify
 from tests.support.hub import running_hub
 from tests.support.jobs import make_job, write_corpus

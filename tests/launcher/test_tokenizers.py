@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.errors import InputError
-from provision.tokenizers import fetch_tokenizer
+from provision.tokenizer.resolve import fetch_tokenizer
 from shard.tokenizer.ranks import RANK_FILES
 from tests.support.hub import RunningHub, running_hub
 from tests.support.text import train_small_model
@@ -24,7 +24,7 @@ _PROGRAM = """
 import json, sys
 import msgspec
 from provision.errors import InputError
-from provision.tokenizers import fetch_tokenizer
+from provision.tokenizer.resolve import fetch_tokenizer
 try:
     fetched = fetch_tokenizer(sys.argv[1])
 except InputError as error:

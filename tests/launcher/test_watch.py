@@ -1,4 +1,4 @@
-"""provision/watch.py: lines from the hosts, kept and shown."""
+"""provision/run/watch.py: lines from the hosts, kept and shown."""
 
 import io
 import json
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from provision.keeper import replay
-from provision.ledger import read_ledger
-from provision.rundir import RunDirectory
-from provision.shows import Style
-from provision.watch import watch
-from shard.progress import AnyEvent, HostDone, HostStarted, Progress, UnitDone, encode
+from provision.plan.ledger import read_ledger
+from provision.plan.rundir import RunDirectory
+from provision.run.keeper import replay
+from provision.run.shows import Style
+from provision.run.watch import watch
+from shard.records.progress import AnyEvent, HostDone, HostStarted, Progress, UnitDone, encode
 from tests.support import disks
 from tests.support.plans import plan_of
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shard.errors import LoaderError
-from shard.job import Holdout
 from shard.loader import Batch, BatchOptions, DataLoader, TokenDataset
+from shard.records.job import Holdout
 from tests.support.jobs import make_job, write_corpus
 from tests.support.stores import EOD, stream_of, write_store
 from tests.support.worker import write_all

@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from shard.job import Holdout, Job
+from shard.records.job import Holdout, Job
 from tests.loader.torch_python import ROOT, environment, torch_python
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
 from tests.support.worker import write_all

@@ -6,10 +6,18 @@ from pathlib import Path
 import pytest
 
 from shard.errors import LoaderError, LoaderStateError
-from shard.job import FORMAT
 from shard.loader import DataLoader, TokenDataset
-from shard.manifest import MANIFEST_FILE, HostShare, Manifest, Proof, encode_manifest, equal_samples, read_manifest
-from shard.stored import open_stored
+from shard.records.job import FORMAT
+from shard.records.manifest import (
+    MANIFEST_FILE,
+    HostShare,
+    Manifest,
+    Proof,
+    encode_manifest,
+    equal_samples,
+    read_manifest,
+)
+from shard.storage.stored import open_stored
 from tests.support.stores import write_store
 
 CONTEXT = 64

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from shard.loader import DataLoader, TokenDataset
-from shard.stored import open_stored
-from shard.summary import document_at
+from shard.storage.stored import open_stored
+from shard.storage.summary import document_at
 from tests.support.stores import stream_of
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shard.job import Holdout
 from shard.loader import Batch, BatchOptions, DataLoader, TokenDataset
+from shard.records.job import Holdout
 from tests.loader.torch_python import ROOT, environment, torch_python
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
 from tests.support.worker import write_all

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from provision.hosts import Host
-from provision.plan import Plan
-from provision.rundir import RunDirectory
-from provision.script import render_script
-from provision.ssh.config import write_ssh_config
+from provision.plan.plan import Plan
+from provision.plan.rundir import RunDirectory
+from provision.prepare.script import render_script
+from provision.reach.ssh.config import write_ssh_config
 from tests.support.fleet import Fleet, Running, Seen, fleet_over
 from tests.support.hub import RunningHub
 from tests.support.plans import MIB, plan_of, source_files

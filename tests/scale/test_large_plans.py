@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from provision.balance import Give, next_steps
-from provision.display import dashboard
-from provision.hostjob import job_of
-from provision.monitor import ClusterState
-from provision.plan import Plan
-from provision.rundir import RunDirectory
-from provision.script import render_script
-from shard.frozen import canonical_json
-from shard.progress import HostIdle, HostLost, HostStarted, Progress, UnitDone
+from provision.plan.hostjob import job_of
+from provision.plan.plan import Plan
+from provision.plan.rundir import RunDirectory
+from provision.prepare.script import render_script
+from provision.run.balance import Give, next_steps
+from provision.run.display import dashboard
+from provision.run.monitor import ClusterState
+from shard.records.frozen import canonical_json
+from shard.records.progress import HostIdle, HostLost, HostStarted, Progress, UnitDone
 from tests.scale.simulated import loopback_hosts
 from tests.support.plans import MIB, plan_of, source_files
 

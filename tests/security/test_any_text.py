@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from provision.catalog.types import choose
 from provision.errors import HostsFileError
 from provision.hosts import parse_hosts
-from provision.quoting import remote_command
-from provision.script import render_script
+from provision.prepare.script import render_script
+from provision.reach.quoting import remote_command
 from tests.support.plans import plan_of
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from shard.errors import JobError
-from shard.frozen import read_record
-from shard.job import Job
+from shard.records.frozen import read_record
+from shard.records.job import Job
 from tests.security.corpus import Case, raw_cases
 from tests.support.jobs import make_job, write_corpus, write_job
 from tests.support.plans import tree_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from provision.tokenizers import fetch_tokenizer
+from provision.tokenizer.resolve import fetch_tokenizer
 from shard.errors import JobError, SourceError
 from shard.loader import DataLoader, MixtureDataset, TokenDataset
 from tests.support.hub import running_hub

@@ -1,12 +1,17 @@
 """Small file systems, to be filled."""
 
 import os
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
+
+from shard.errors import DiskFullError
+from tests.support.plans import tree_of
 
 
 @contextmanager
@@ -24,3 +29,34 @@ def small_disk(mount: Path, size: str) -> Iterator[Path]:
         yield mount
     finally:
         subprocess.run(["umount", str(mount)], check=True)
+
+
+def filled_up(disk: Path, deed: Callable[[], object], *, lacking: Literal["pages", "files"] = "pages") -> int:
+    """Do it with no room on such a disk, with room for one page or file, for two, until it succeeds. Returns how often
+    it failed; every time as a full disk, by name and with a remedy, and without a temporary file or database left."""
+    for free in range(500):
+        ballast = _ballast(disk, free, lacking)
+        try:
+            deed()
+        except DiskFullError as error:
+            assert str(error).startswith(str(disk)) and re.search("free (space|some) there and start again", str(error))
+        else:
+            return free
+        finally:
+            for path in ballast:
+                path.unlink()
+        assert not [name for name in tree_of(disk) if name.endswith(".tmp") or "duckdb" in name]
+    raise AssertionError("no room is enough")
+
+
+def _ballast(disk: Path, free: int, lacking: str) -> list[Path]:
+    """Fill it but for so many pages, or files."""
+    room = os.statvfs(disk)
+    if lacking == "pages":
+        path = disk / "ballast"
+        path.write_bytes(bytes(room.f_bsize * max(0, room.f_bavail - free)))
+        return [path]
+    paths = [disk / f"ballast-{number}" for number in range(room.f_favail - free)]
+    for path in paths:
+        path.touch()
+    return paths

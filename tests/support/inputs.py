@@ -15,9 +15,9 @@ import zstandard
 
 from provision.catalog.files import files_catalog
 from provision.catalog.types import DatasetSpec
-from provision.units import units_of
-from shard.inputs import Input
-from shard.job import Job
+from provision.plan.units import units_of
+from shard.records.inputs import Input
+from shard.records.job import Job
 from tests.support.jobs import make_job
 
 PER_LINE = Input(document_per_line=True)

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi, RepoFile
 
-from shard.compression import RANKS_FILE, Compression
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
-from shard.options import Options
-from shard.records import ShardRecord
+from shard.records.compression import RANKS_FILE, Compression
+from shard.records.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.records.options import Options
+from shard.records.shards import ShardRecord
 from shard.sampling import sample_ranks
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference
@@ -202,6 +202,14 @@ def compressed_job(
     digest = hashlib.sha256(ranks).hexdigest()
     compression = Compression(level=level, frame_tokens=frame_tokens, ranks_sha256=digest)
     return make_job(dataset, output, compression=compression, **wishes)
+
+
+def appending(base: Job, corpus: Path) -> Job:
+    """The job that appends a corpus to what another has made."""
+    job = make_job(corpus, Path(base.output_dir).parent, holdout=base.holdout, ranks=base.ranks)
+    units = tuple(msgspec.structs.replace(unit, ordinal=base.identity.units + unit.ordinal) for unit in job.units)
+    identity = identity_of(job.dataset, job.tokenizer, job.holdout, units, base=base.identity)
+    return msgspec.structs.replace(job, units=units, identity=identity, earlier=(*base.earlier, base.identity))
 
 
 def write_job(job: Job, base: Path, tokenizer_directory: Path | None = None) -> Path:

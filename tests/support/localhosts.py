@@ -9,21 +9,21 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from provision.catalog.types import SourceFile
-from provision.gather import Gathered, gather
-from provision.hostjob import job_of
+from provision.finish.gather import Gathered, gather
+from provision.finish.placement import coverage_of, manifest_of, place
 from provision.hosts import Host
-from provision.ledger import Entry, Ledger, read_ledger
-from provision.placement import coverage_of, manifest_of, place
-from provision.plan import HostPlan, Plan
-from provision.rundir import RunDirectory
-from provision.ssh.config import write_ssh_config
-from shard.frozen import canonical_json
+from provision.plan.hostjob import job_of
+from provision.plan.ledger import Entry, Ledger, read_ledger
+from provision.plan.plan import HostPlan, Plan
+from provision.plan.rundir import RunDirectory
+from provision.reach.ssh.config import write_ssh_config
 from shard.host.commits import commits_of
-from shard.job import Holdout
-from shard.options import Options
 from shard.pipeline import Counters, Workplace, write_unit
+from shard.records.frozen import canonical_json
+from shard.records.job import Holdout
+from shard.records.options import Options
 from shard.source.download import Scratch
-from shard.store import open_store, scratch_of
+from shard.storage.store import open_store, scratch_of
 from shard.tokenizer.load import load_tokenizer
 from tests.support.jobs import files_dataset, files_units, write_corpus
 from tests.support.plans import plan_of
@@ -69,7 +69,7 @@ class Cluster:
         ledger = self.commits()
         placement = place(self.plan, found, ledger)
         coverage = coverage_of(self.plan, placement)
-        return Gathered(manifest_of(self.plan, placement, coverage, asked=names, twice=()), placement, found, ())
+        return Gathered(manifest_of(self.plan, placement, coverage, asked=names, twice=()), placement, found, {}, ())
 
     def commits(self) -> Ledger:
         """What the ledger says when all has been heard."""

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from provision.assign import assigned
 from provision.catalog.types import SourceFile
 from provision.hosts import Host
-from provision.plan import Plan, Policy, make_plan
-from shard.job import Dataset, Holdout
-from shard.options import Options
+from provision.plan.assign import assigned
+from provision.plan.plan import Plan, Policy, make_plan
+from shard.records.job import Dataset, Holdout
+from shard.records.options import Options
 from tests.support.jobs import BYTES_SPEC
 
 MIB = 1 << 20

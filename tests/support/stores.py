@@ -9,10 +9,10 @@ import numpy as np
 
 from shard.formats.megatron import index_bytes
 from shard.formats.payload import payload_of
-from shard.frozen import sealed_json
-from shard.job import TokenizerSpec, Unit
-from shard.records import UnitSource, read_directory, read_shard
-from shard.store import open_store
+from shard.records.frozen import sealed_json
+from shard.records.job import TokenizerSpec, Unit
+from shard.records.shards import UnitSource, read_directory, read_shard
+from shard.storage.store import open_store
 from shard.writer import UnitWriter
 from tests.support.batches import token_batch_of
 from tests.support.jobs import files_dataset, make_job

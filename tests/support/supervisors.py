@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from shard.host.processes import Process, cookie, end_all, with_cookie
-from shard.progress import AnyEvent, HostDone, decode
+from shard.processes import Process, cookie, end_all, with_cookie
+from shard.records.progress import AnyEvent, HostDone, decode
 
 T = TypeVar("T")
 

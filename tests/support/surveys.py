@@ -3,7 +3,7 @@
 from typing import Any
 
 from provision import __version__
-from provision.survey import Answer
+from provision.prepare.survey import Answer
 from shard.host.survey import Survey
 
 TB = 10**12

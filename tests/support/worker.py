@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shard.job import Job, Unit
 from shard.pipeline import Counters, Workplace, write_unit
-from shard.rankfile import read_codec
-from shard.records import ShardRecord, Split
+from shard.records.job import Job, Unit
+from shard.records.shards import ShardRecord, Split
 from shard.source.download import Scratch
-from shard.store import open_store, put_ranks, scratch_of
+from shard.storage.rankfile import read_codec
+from shard.storage.store import open_store, put_ranks, scratch_of
 from shard.tokenizer.load import load_tokenizer
 
 

@@ -9,17 +9,17 @@ from msgspec.structs import replace
 
 from shard.concat import concatenate
 from shard.errors import FingerprintError, JobError, VerificationError
-from shard.frozen import sealed_json
 from shard.host.commits import commits_of
 from shard.host.contents import contents_of
-from shard.identity import Identity, broken_link, identity_at
-from shard.job import Holdout, Job, Unit, identity_of
-from shard.records import DIRECTORY_FILE, read_directory, read_shard
+from shard.records.frozen import sealed_json
+from shard.records.identity import Identity, broken_link, identity_at
+from shard.records.job import Holdout, Job, Unit, identity_of
+from shard.records.shards import DIRECTORY_FILE, read_directory, read_shard
 from shard.source.files import content_id, filesystem
-from shard.store import committed, open_store
-from shard.stored import open_stored
+from shard.storage.store import committed, open_store
+from shard.storage.stored import open_stored
 from shard.verify.stores import verify, verify_job
-from tests.support.jobs import make_job, write_corpus
+from tests.support.jobs import appending, make_job, write_corpus
 from tests.support.plans import tree_of
 from tests.support.worker import write_all
 
@@ -38,14 +38,6 @@ def corpora(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> P
         for file in (root / name).iterdir():
             shutil.copy(file, root / "union" / f"{number}-{file.name}")
     return root
-
-
-def appending(base: Job, corpus: Path) -> Job:
-    """The job that appends a corpus to what another has made."""
-    job = make_job(corpus, Path(base.output_dir).parent, holdout=HOLDOUT)
-    units = tuple(replace(unit, ordinal=base.identity.units + unit.ordinal) for unit in job.units)
-    identity = identity_of(job.dataset, job.tokenizer, job.holdout, units, base=base.identity)
-    return replace(job, units=units, identity=identity, earlier=(*base.earlier, base.identity))
 
 
 @pytest.fixture(scope="module")

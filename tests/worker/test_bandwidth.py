@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from shard.progress import UnitDone
+from shard.records.progress import UnitDone
 from shard.source.bandwidth import SharedRate
 from tests.support.hub import running_hub
 from tests.support.jobs import QUICK, hub_dataset, make_job, write_corpus, write_job

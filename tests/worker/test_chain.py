@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from shard.frozen import read_sealed, sealed_json
-from shard.inputs import LineRange
-from shard.records import ShardRecord
+from shard.records.frozen import read_sealed, sealed_json
+from shard.records.inputs import LineRange
+from shard.records.shards import ShardRecord
 from shard.verify.chain import LineChain, row_problems
 from shard.verify.report import UnitFacts
 from shard.verify.stores import verify

@@ -14,19 +14,19 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from provision.cli import cli
-from shard.compression import RANKS_FILE, Compression
 from shard.errors import FingerprintError, JobError, StoreError, VerificationError
 from shard.export.options import ExportOptions
 from shard.export.run import FORMATS, export
 from shard.formats.ranks import EXCEPTION
 from shard.formats.seekable import read_seek_table, seek_table, table_size
-from shard.frozen import canonical_json, sealed_json
-from shard.job import Holdout, Job
-from shard.options import Options
-from shard.payloadfile import FramedFile
-from shard.records import Compressed, ShardRecord, read_shard
-from shard.store import committed, directories_of, discard, open_store
-from shard.stored import open_stored
+from shard.records.compression import RANKS_FILE, Compression
+from shard.records.frozen import canonical_json, sealed_json
+from shard.records.job import Holdout, Job
+from shard.records.options import Options
+from shard.records.shards import Compressed, ShardRecord, read_shard
+from shard.storage.payloadfile import FramedFile
+from shard.storage.store import committed, directories_of, discard, open_store
+from shard.storage.stored import open_stored
 from shard.verify.report import Report
 from shard.verify.stores import verify
 from tests.support import disks

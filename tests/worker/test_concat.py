@@ -16,9 +16,9 @@ from shard.concat import concatenate
 from shard.dedup.sources import source_of
 from shard.errors import JobError, StoreError, VerificationError
 from shard.formats.payload import Payload
-from shard.job import Holdout, Job
-from shard.records import read_directory, read_shard
-from shard.stored import open_stored
+from shard.records.job import Holdout, Job
+from shard.records.shards import read_directory, read_shard
+from shard.storage.stored import open_stored
 from shard.verify.stores import verify
 from tests.support.jobs import (
     BYTES_SPEC,

@@ -13,17 +13,17 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from provision.cli import cli
-from shard.dedup.minhash import band_keys, signatures_of
 from shard.dedup.pairs import KeyStore
 from shard.dedup.run import Deduplication, at_work, deduplicate, open_pair
-from shard.dedup.settings import Scheme, Settings
 from shard.dedup.unitfile import UnitFile
-from shard.dedup.words import words_of
 from shard.errors import DirectoryInUseError, JobError, VerificationError
-from shard.job import Holdout
-from shard.records import read_shard
-from shard.store import Directories
-from shard.stored import open_stored
+from shard.records.dedup import Scheme, Settings
+from shard.records.job import Holdout
+from shard.records.shards import read_shard
+from shard.signatures.minhash import band_keys, signatures_of
+from shard.signatures.words import words_of
+from shard.storage.store import Directories
+from shard.storage.stored import open_stored
 from shard.tokenizer.raw_bytes import ByteReference
 from shard.verify.stores import verify
 from tests.support.batches import text_batch_of

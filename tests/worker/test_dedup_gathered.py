@@ -1,9 +1,11 @@
 """What hosts answer of their signatures, and the search over it: as over directories on one machine."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace as with_fields
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -11,13 +13,15 @@ from shard.dedup.answers import keys_of_units, signatures_of_units
 from shard.dedup.gathered import Found, Some, UnitKeys, find_gathered
 from shard.dedup.parts import Take
 from shard.dedup.questions import KeysQuestion, SignaturesQuestion, keys_size
-from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Scheme, Settings
-from shard.dedup.unsigned import unsigned_units
+from shard.dedup.run import at_work, deduplicate, open_pair
 from shard.errors import JobError, VerificationError
-from shard.job import Holdout, Job
-from shard.records import read_shard
+from shard.formats.signatures import header_of
+from shard.records.dedup import Scheme, Settings
+from shard.records.job import Holdout, Job
+from shard.records.shards import read_shard
+from shard.signatures.unsigned import unsigned_units
 from shard.tokenizer.raw_bytes import ByteReference
+from tests.support import disks
 from tests.support.copies import planted
 from tests.support.jobs import make_job, write_corpus
 from tests.support.plans import tree_of
@@ -116,3 +120,68 @@ def test_signatures_that_are_not_there(job: Job, tmp_path: Path) -> None:
         assert unsigned_units(job, SETTINGS.scheme) == [1]
     finally:
         path.write_bytes(data)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("lacking", ["pages", "files"])
+def test_a_full_disk_at_any_moment(lacking: Literal["pages", "files"], job: Job, tmp_path: Path) -> None:
+    """Wherever space for files, or for what is in them, runs out while keys are sorted, signatures compared and lists
+    written: the disk is named, nothing is left but whole files, and with room the lists are what they are."""
+    units = bring(job, tmp_path / "keys")
+    find(job, units, tmp_path).write(tmp_path / "removed")
+
+    def search() -> None:
+        with at_work(disk / "work"):
+            find(job, units, disk / "work").write(disk / "work" / "removed")
+
+    with disks.small_disk(tmp_path / "disk", "1m,nr_inodes=40") as disk:
+        assert disks.filled_up(disk, search, lacking=lacking) > 4
+        assert tree_of(disk / "work") == {f"removed/{n}": data for n, data in tree_of(tmp_path / "removed").items()}
+
+
+def bit_of_the_header(data: bytes, _: bytes) -> bytes:
+    return data[:20] + bytes((data[20] ^ 4,)) + data[21:]
+
+
+def bit_of_a_key(data: bytes, _: bytes) -> bytes:
+    return data[:256] + bytes((data[256] ^ 1,)) + data[257:]
+
+
+def bit_of_a_value(data: bytes, _: bytes) -> bytes:
+    return data[:-1] + bytes((data[-1] ^ 128,))
+
+
+def a_row_short(data: bytes, _: bytes) -> bytes:
+    return data[:-272]
+
+
+def of_another_payload(data: bytes, other: bytes) -> bytes:
+    return (data[:256] + 2 * other[256:])[: len(data)]
+
+
+def of_another_scheme(data: bytes, _: bytes) -> bytes:
+    return header_of(Scheme(seed=7)) + data[256:]
+
+
+@pytest.mark.parametrize(
+    "spoil", [bit_of_the_header, bit_of_a_key, bit_of_a_value, a_row_short, of_another_payload, of_another_scheme]
+)
+def test_signatures_that_are_not_of_the_shard(spoil: Callable[[bytes, bytes], bytes], job: Job) -> None:
+    """Neither keys nor signatures are taken from a file that is damaged, or is of another payload or scheme: it is
+    refused by name, or counts as none."""
+    path, other = (Path(job.output_dir) / f"{stem}.sig" for stem in ("000001", "000000"))
+    whole = path.read_bytes()
+    wanted = [Some(1, np.arange(3)).wanted()]
+    try:
+        path.write_bytes(spoil(whole, other.read_bytes()))
+        missing = unsigned_units(job, SETTINGS.scheme) == [1]
+        reason = "no signatures by this scheme" if missing else "these are not the bytes .* remove it: it is made again"
+        error = JobError if missing else VerificationError
+        with pytest.raises(error, match=f"{path}: {reason}"):
+            list(keys_of_units(job, KeysQuestion(settings=SETTINGS, units=[1])))
+        with pytest.raises(error, match=f"{path}: {reason}"):
+            list(signatures_of_units(job, SignaturesQuestion(scheme=SETTINGS.scheme, wanted=wanted)))
+        path.unlink()
+        assert unsigned_units(job, SETTINGS.scheme) == [1]
+    finally:
+        path.write_bytes(whole)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from shard.dedup.find import find_duplicates
 from shard.dedup.pairs import KeyStore
 from shard.dedup.parts import Take
-from shard.dedup.settings import Scheme, Settings
 from shard.errors import DiskFullError
+from shard.records.dedup import Scheme, Settings
 from tests.support import disks
 
 

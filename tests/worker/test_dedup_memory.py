@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from provision.cli import cli
 from shard.dedup.find import find_duplicates
 from shard.dedup.lists import write_lists
-from shard.dedup.minhash import band_keys
 from shard.dedup.pairs import KeyStore
 from shard.dedup.parts import Duplicates, Take
-from shard.dedup.settings import Scheme, Settings
 from shard.errors import DiskFullError, JobError
-from shard.job import Holdout
+from shard.records.dedup import Scheme, Settings
+from shard.records.job import Holdout
+from shard.signatures.minhash import band_keys
 from tests.support.disks import small_disk
 from tests.support.jobs import make_job, write_corpus
 from tests.support.plans import tree_of

@@ -6,10 +6,11 @@ import pytest
 
 from shard.concat import concatenate
 from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Scope, Settings
-from shard.dedup.sources import source_of
-from shard.records import SourceFacts, read_shard
-from shard.store import Directories
+from shard.dedup.sources import source_of, sources_of
+from shard.errors import JobError
+from shard.records.dedup import Scope, Settings
+from shard.records.shards import SourceFacts, read_shard
+from shard.storage.store import Directories
 from shard.tokenizer.raw_bytes import ByteReference
 from shard.verify.stores import verify
 from tests.support.jobs import make_job, write_corpus
@@ -29,6 +30,7 @@ ALONE = SourceFacts(dataset="owner/fine", revision="0123abc", text_column="text"
         ("owner/fine/data/000.parquet", JOINED, "owner/fine"),
         ("owner/finer@0123456789ab/000.parquet", JOINED, "owner/finer@0123456789ab"),
         ("owner/finer@ba9876543210/000.parquet", JOINED, "owner/finer@ba9876543210"),
+        ("0123456789ab/books/000.parquet", NAMED, "books"),
         ("a/ + b/a/000.parquet", AGAIN, "a/ + b/a"),
         ("a/ + b/b/000.parquet", AGAIN, "a/ + b/b"),
         ("b + c/b@0123456789ab/c/000.parquet", AGAIN, "b + c/b@0123456789ab"),
@@ -44,6 +46,18 @@ ALONE = SourceFacts(dataset="owner/fine", revision="0123abc", text_column="text"
 def test_source(path: str, facts: SourceFacts, expected: str) -> None:
     """A path begins with the name of its dataset where there are several, and says nothing where there is one."""
     assert source_of(path, facts) == expected
+
+
+def test_what_was_appended_without_a_name() -> None:
+    """Whether it is of the same dataset nobody knows: refused where that matters, also when it has been deduplicated
+    once."""
+    paths = ["web/0.parquet", "data/0.parquet"]
+    assert sources_of(paths, NAMED, appended=False, needed=True) == ["web", ""]
+    assert sources_of(paths, NAMED, appended=True, needed=False) == ["", ""]
+    assert sources_of(paths[:1], NAMED, appended=True, needed=True) == ["web"]
+    for appended, before in ((True, ""), (False, "0123456789ab/")):
+        with pytest.raises(JobError, match=rf"--scope source: {before}data/0.parquet, .* take --scope global"):
+            sources_of([before + path for path in paths], NAMED, appended=appended, needed=True)
 
 
 def joined(directories: list[Path], target: Path) -> Path:

@@ -11,13 +11,13 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shard.dedup.hashes import exact_keys, word_hashes
-from shard.dedup.minhash import band_keys, has_signature, signatures_of
-from shard.dedup.settings import Scheme, Settings
-from shard.dedup.text import token_bytes_of
-from shard.dedup.words import Words, words_of
 from shard.errors import TokenizerError
 from shard.formats.payload import payload_of
+from shard.records.dedup import Scheme, Settings
+from shard.signatures.hashes import exact_keys, word_hashes
+from shard.signatures.minhash import band_keys, has_signature, signatures_of
+from shard.signatures.text import token_bytes_of
+from shard.signatures.words import Words, words_of
 from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.protocol import Reference

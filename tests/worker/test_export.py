@@ -26,8 +26,8 @@ from shard.export import offsets
 from shard.export.options import ExportOptions
 from shard.export.run import FORMATS, existing, export
 from shard.formats.megatron import read_index
-from shard.frozen import sealed_json
-from shard.job import Holdout, Job
+from shard.records.frozen import sealed_json
+from shard.records.job import Holdout, Job
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
 from tests.support.worker import write_all
 

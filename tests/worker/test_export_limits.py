@@ -17,9 +17,9 @@ from shard.errors import DiskFullError, JobError, StoreError
 from shard.export.options import ExportOptions
 from shard.export.run import FORMATS, export
 from shard.formats.megatron import index_bytes
-from shard.frozen import sealed_json
-from shard.job import Holdout, TokenizerSpec
-from shard.records import read_shard
+from shard.records.frozen import sealed_json
+from shard.records.job import Holdout, TokenizerSpec
+from shard.records.shards import read_shard
 from tests.support import disks
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
 from tests.support.worker import write_all

@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from shard.errors import JobError
-from shard.frozen import sealed_json, unsealed
-from shard.job import Holdout
+from shard.records.frozen import sealed_json, unsealed
+from shard.records.job import Holdout
 from shard.verify.stores import verify
 from tests.support.jobs import QUICK, compressed_job, make_job, write_corpus
 from tests.support.worker import write_all

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from shard.host.follow import Standing
-from shard.host.processes import Process, cookie, end_all, with_cookie
-from shard.job import Job
-from shard.options import Options
-from shard.progress import (
+from shard.processes import Process, cookie, end_all, with_cookie
+from shard.records.job import Job
+from shard.records.options import Options
+from shard.records.progress import (
     AnyEvent,
     HostDone,
     HostStarted,

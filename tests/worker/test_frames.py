@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from shard.compression import Compression
 from shard.errors import JobError, VerificationError
 from shard.formats.frames import Codec
 from shard.formats.ranks import EXCEPTION, read_table, table_bytes
 from shard.formats.seekable import read_seek_table, seek_table, table_size
-from shard.framereader import FrameReader
-from shard.payloadfile import FramedFile
+from shard.records.compression import Compression
+from shard.storage.framereader import FrameReader
+from shard.storage.payloadfile import FramedFile
 
 FRAME = 1024
 VOCABULARIES = (1, 257, 50_257, 65_535, 65_536, 200_019)

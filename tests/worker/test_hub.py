@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from shard.errors import SourceChangedError, SourceError, SourceReadError
-from shard.job import Dataset, Unit
-from shard.options import Options
+from shard.records.job import Dataset, Unit
+from shard.records.options import Options
 from shard.source.download import Scratch
 from shard.source.hub import HubFile
 from shard.source.opened import open_unit

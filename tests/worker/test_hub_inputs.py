@@ -11,11 +11,11 @@ import pytest
 from provision.catalog.hub import hub_catalog
 from provision.catalog.types import DatasetSpec
 from provision.errors import CatalogError
-from provision.units import units_of
+from provision.plan.units import units_of
 from shard.errors import SourceReadError
-from shard.inputs import Input
-from shard.job import Dataset, Unit
-from shard.options import Options
+from shard.records.inputs import Input
+from shard.records.job import Dataset, Unit
+from shard.records.options import Options
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit

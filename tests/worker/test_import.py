@@ -20,8 +20,8 @@ from shard.imports.blocks import by_end
 from shard.imports.options import ImportOptions
 from shard.imports.run import IMPORTS, import_tokens
 from shard.imports.sources import split_of
-from shard.job import Holdout, Job
-from shard.stored import open_stored
+from shard.records.job import Holdout, Job
+from shard.storage.stored import open_stored
 from shard.verify.stores import verify
 from tests.support.jobs import BYTES_SPEC, make_job, write_corpus
 from tests.support.plans import tree_of

@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provision.catalog.types import DatasetSpec
-from provision.prepare import list_dataset
-from provision.units import units_of
+from provision.plan.units import units_of
+from provision.prepare.prepare import list_dataset
 from shard.errors import SourceChangedError, SourceError, SourceKindError, SourceReadError
-from shard.inputs import Input
-from shard.job import Holdout, Job, Unit
+from shard.records.inputs import Input
+from shard.records.job import Holdout, Job, Unit
 from shard.source.download import Scratch
 from shard.source.lines import Block, Part, blocks
 from shard.source.opened import open_unit
@@ -609,9 +609,9 @@ def test_several_datasets_in_one_run(documents: list[str], memory: fsspec.Abstra
 _MEMORY = """
 import sys
 from pathlib import Path
-from shard.inputs import Input
-from shard.job import Dataset, Unit
-from shard.options import Options
+from shard.records.inputs import Input
+from shard.records.job import Dataset, Unit
+from shard.records.options import Options
 from shard.source.download import Scratch
 from shard.source.files import content_id, filesystem
 from shard.source.opened import open_unit

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from shard.errors import SourceError
-from shard.job import Dataset, Unit
-from shard.options import Options
+from shard.records.job import Dataset, Unit
+from shard.records.options import Options
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit

@@ -1,4 +1,4 @@
-"""shard/manifest.py and shard/host/commits.py: what a host tells of its commits, and the file that all hosts get."""
+"""shard/records/manifest.py and shard/host/commits.py: what a host tells of its commits, and what all hosts get."""
 
 import subprocess
 import sys
@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from shard.errors import DirectoryInUseError, FingerprintError, JobError
-from shard.frozen import sealed_json
 from shard.host.claim import claimed
 from shard.host.commits import Commits, commits_of, discard_units
-from shard.job import Holdout, Job
-from shard.manifest import (
+from shard.records.frozen import sealed_json
+from shard.records.job import Holdout, Job
+from shard.records.manifest import (
     MANIFEST_FILE,
     HostShare,
     Manifest,
@@ -24,7 +24,7 @@ from shard.manifest import (
     ranks_with_data,
     read_manifest,
 )
-from shard.records import directory_record, read_shard
+from shard.records.shards import directory_record, read_shard
 from shard.verify.stores import verify
 from tests.support.jobs import make_job, write_corpus, write_job
 from tests.support.worker import write_all

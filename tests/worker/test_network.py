@@ -27,7 +27,7 @@ import json, socket, sys, time
 from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
-from shard.options import Options
+from shard.records.options import Options
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from shard.progress import HostDone, Note, Progress, UnitDone, decode
+from shard.records.progress import HostDone, Note, Progress, UnitDone, decode
 
 EVENTS = 3000
 _PROGRAM = """
 import sys
 from pathlib import Path
 from shard.host.outbox import Outbox
-from shard.progress import Note, Progress
+from shard.records.progress import Note, Progress
 outbox = Outbox(Path(sys.argv[1]))
 for number in range(int(sys.argv[2])):
     outbox.put(Note(host="h", text=f"{number} " + "x" * 500))
@@ -27,7 +27,7 @@ _PROGRESS_FIRST = """
 import sys
 from pathlib import Path
 from shard.host.outbox import Outbox
-from shard.progress import HostDone, Progress, UnitDone
+from shard.records.progress import HostDone, Progress, UnitDone
 outbox = Outbox(Path(sys.argv[1]))
 for number in range(2000):
     outbox.put(Progress(host="h", units_done=number, units_failed=0, documents=0, tokens=0, text_bytes=0, retries=0,

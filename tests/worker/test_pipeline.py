@@ -30,9 +30,9 @@ from msgspec.structs import replace
 from shard.batch import TextBatch, TokenBatch
 from shard.errors import DiskFullError, SourceReadError, TokenizerError, TokenMismatchError
 from shard.formats.megatron import read_index
-from shard.job import Holdout, Job
 from shard.pipeline import Workplace, write_unit
-from shard.store import committed, directories_of, open_store
+from shard.records.job import Holdout, Job
+from shard.storage.store import committed, directories_of, open_store
 from shard.tokenizer.panics import panics_named
 from tests.support import disks
 from tests.support.jobs import QUICK, json_spec, make_job, model_spec, rank_spec, write_corpus
@@ -396,8 +396,8 @@ def test_a_full_disk_at_any_moment(corpus_dir: Path, tmp_path: Path, monkeypatch
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from shard.frozen import read_record
-from shard.job import Job
+from shard.records.frozen import read_record
+from shard.records.job import Job
 from tests.support.worker import commit, workplace
 at, calls = int(sys.argv[2]), 0
 def counted(call):

@@ -1,4 +1,4 @@
-"""shard/host/processes.py with real processes."""
+"""shard/processes.py with real processes."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shard.host.processes import Process, cookie, describe, end_all, is_alive, with_cookie
+from shard.processes import Process, cookie, describe, end_all, is_alive, with_cookie
 from tests.support.supervisors import kill, wait_until
 
 STUBBORN = """
@@ -80,7 +80,7 @@ def test_this_process_and_its_ancestors_are_not_found(mark: dict[str, str]) -> N
     """Who sweeps is not swept, nor the shell it was started from."""
     program = (
         "import os, subprocess, sys\n"
-        "from shard.host.processes import with_cookie, JOB_VARIABLE\n"
+        "from shard.processes import with_cookie, JOB_VARIABLE\n"
         "wanted = {JOB_VARIABLE: os.environ[JOB_VARIABLE]}\n"
         "print(len(with_cookie(wanted)))\n"
     )
@@ -139,7 +139,7 @@ def test_a_number_used_again_is_another_process(mark: dict[str, str]) -> None:
 
 _CHILD = """
 import os, sys, time
-from shard.host.processes import die_with_parent
+from shard.processes import die_with_parent
 die_with_parent(int(sys.argv[1]))
 print("up", flush=True)
 time.sleep(600)

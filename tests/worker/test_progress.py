@@ -1,4 +1,4 @@
-"""shard/progress.py"""
+"""shard/records/progress.py"""
 
 import itertools
 
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shard.inputs import LineRange
-from shard.progress import (
+from shard.records.inputs import LineRange
+from shard.records.progress import (
     LINE_BYTES,
     AnyEvent,
     HostDone,

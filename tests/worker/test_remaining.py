@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from shard.dedup.appended import Holding, identity_after, units_after
 from shard.dedup.lists import pack_lists, removed_sha256
 from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Settings
 from shard.errors import JobError
-from shard.identity import without_some
-from shard.job import Holdout, Job
-from shard.progress import HostDone, UnitFailed
-from shard.records import read_directory, read_shard
-from shard.removal import Removal
-from shard.store import Directories
+from shard.records.dedup import Settings
+from shard.records.identity import without_some
+from shard.records.job import Holdout, Job
+from shard.records.progress import HostDone, UnitFailed
+from shard.records.removal import Removal
+from shard.records.shards import SPLITS, read_directory, read_shard
+from shard.storage.store import Directories
 from shard.tokenizer.raw_bytes import ByteReference
 from shard.verify.stores import verify
 from tests.support.copies import planted
-from tests.support.jobs import compressed_job, make_job, write_corpus, write_job
+from tests.support.jobs import appending, compressed_job, make_job, write_corpus, write_job
 from tests.support.plans import tree_of
 from tests.support.supervisors import supervising
 from tests.support.text import real_documents
@@ -52,6 +53,7 @@ class Task:
         self.job = replace(
             before,
             identity=without_some(before.identity, SETTINGS, digest),
+            earlier=(),
             removal=removal,
             output_dir=str(root / "once"),
             holdout_dir=str(root / "once_holdout"),
@@ -136,6 +138,63 @@ def test_compressed_and_served(corpus: Path, tmp_path: Path) -> None:
     assert raw.run()[0].outcome == "complete"
     assert verify(raw.made).ok
     assert read_shard(tmp_path / "raw" / "once", "000000").sidecars.keys() >= {"ds", "npy", "csv.gz"}
+
+
+@pytest.fixture
+def appended(corpus: Path, tmp_path: Path) -> Job:
+    """An append of files of the same names, and partly the same documents, behind a run."""
+    other = write_corpus(tmp_path / "corpus", planted(real_documents(60), 10).documents, files=2)
+    first = make_job(corpus, tmp_path, holdout=Holdout(rate=0.2), ranks=2)
+    second = appending(first, other)
+    for job in (first, second):
+        write_all(job)
+    return second
+
+
+def test_of_directories_that_were_appended_to(appended: Job, tmp_path: Path) -> None:
+    """All that is there becomes one dataset, of one identity: the very one that dedup on one machine makes."""
+    chain = (*appended.earlier, appended.identity)
+    task = Task(appended, tmp_path, lists_of(tmp_path))
+    there = [[read_shard(tmp_path / split, f"{unit:06d}") for split in SPLITS] for unit in range(5)]
+    units = units_after(
+        chain,
+        (
+            Holding(train.unit, train.source.path, train.source.content_id, train.payload_bytes + other.payload_bytes)
+            for train, other in there
+        ),
+    )
+    identity = identity_after(chain, units, SETTINGS, removed_sha256(task.lists.values()))
+    task.job = replace(task.job, identity=identity, units=units)
+    done, failed = task.run()
+    assert done.outcome == "complete" and not failed
+    assert same(tmp_path / "once", tmp_path / "expected")
+    assert same(tmp_path / "once_holdout", tmp_path / "expected_holdout")
+    report = verify(task.made)
+    assert report.ok and report.coverage.complete and report.coverage.units == 5
+    first, fourth = (read_shard(tmp_path / "once", stem).source.path for stem in ("000000", "000003"))
+    assert (first, fourth) == tuple(f"{one.fingerprint[:12]}/part-0.parquet" for one in chain)
+
+
+def test_what_was_there_before_is_signed(appended: Job, tmp_path: Path) -> None:
+    """Units of earlier runs get signatures beside them and keep their records' fingerprints; one that is not whole any
+    more fails, and says so, as nothing here could make it anew."""
+    first = read_directory(tmp_path / "train").chain[0]
+    units = tuple(
+        replace(appended.units[0], ordinal=unit, path=source.path, content_id=source.content_id)
+        for unit in range(3)
+        for source in [read_shard(tmp_path / "train", f"{unit:06d}").source]
+    )
+    options = replace(appended.options, signatures=SETTINGS.scheme)
+    payload = tmp_path / "train" / "000001.bin"
+    payload.write_bytes(payload.read_bytes()[:-2])
+    job = replace(appended, units=(*units, *appended.units), options=options)
+    with supervising(write_job(job, tmp_path / "jobs")) as supervisor:
+        done = supervisor.end()
+    assert done is not None and done.quarantined == [1]
+    (failure,) = supervisor.of(UnitFailed)
+    assert isinstance(failure, UnitFailed) and "unit 1 was there before this run appended to it" in failure.reason
+    assert sorted(path.stem for path in (tmp_path / "train").glob("*.sig")) == [f"{unit:06d}" for unit in (0, 2, 3, 4)]
+    assert read_shard(tmp_path / "train", "000000").fingerprint == first.fingerprint
 
 
 def test_identity_says_what_is_gone(task: Task, tmp_path: Path) -> None:

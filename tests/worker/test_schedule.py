@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from shard.host.schedule import UnitQueue
-from shard.job import Unit
+from shard.records.job import Unit
 
 ATTEMPTS = 3
 FILES, PARTS = 4, 3

@@ -20,7 +20,7 @@ from provision.catalog.files import files_catalog
 from provision.catalog.types import DatasetSpec
 from shard.batch import TextBatch, TokenBatch
 from shard.errors import SourceError, SourceReadError, TokenMismatchError
-from shard.job import Holdout, Job
+from shard.records.job import Holdout, Job
 from shard.sampling import sample_ranks
 from shard.source.jsonl import JsonLines
 from shard.source.lines import blocks

@@ -1,4 +1,4 @@
-"""shard/sidecars.py, shard/trainers.py, shard/links.py: names and sidecars for trainers beside each payload."""
+"""sidecars.py and links.py of shard/storage, shard/records/trainers.py: names and sidecars beside each payload."""
 
 import csv
 import gzip
@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from shard.dedup.settings import Scheme
 from shard.errors import JobError, VerificationError
 from shard.formats.megatron import read_index
-from shard.frozen import sealed_json
 from shard.host.requests import Release
 from shard.host.share import Share
-from shard.job import Holdout, Job
-from shard.links import alias
-from shard.options import Options
-from shard.present import lacking_sidecars
-from shard.progress import Note, UnitDone, UnitsKept
-from shard.records import ShardRecord, read_shard
-from shard.sidecars import complete_unit
-from shard.store import committed, directories_of, discard, remove_unfinished
-from shard.trainers import SIDECARS, SIGNATURES, SUFFIXES, Trainer, sidecars_for
+from shard.records.dedup import Scheme
+from shard.records.frozen import sealed_json
+from shard.records.job import Holdout, Job
+from shard.records.options import Options
+from shard.records.progress import Note, UnitDone, UnitsKept
+from shard.records.shards import ShardRecord, read_shard
+from shard.records.trainers import SIDECARS, SIGNATURES, SUFFIXES, Trainer, sidecars_for
+from shard.storage.links import alias
+from shard.storage.present import lacking_sidecars
+from shard.storage.sidecars import complete_unit
+from shard.storage.store import committed, directories_of, discard, remove_unfinished
 from shard.verify.stores import verify
 from tests.support.jobs import BYTES_SPEC, make_job, unsigned, write_corpus, write_job
 from tests.support.supervisors import supervising

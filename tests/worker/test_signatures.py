@@ -8,18 +8,18 @@ import pytest
 from msgspec.structs import replace
 
 from shard.concat import concatenate
-from shard.dedup.header import scheme_at, signatures_size
 from shard.dedup.run import deduplicate, open_pair
-from shard.dedup.settings import Scheme, Scope, Settings
-from shard.dedup.signatures import mapped_rows, rows_of
-from shard.dedup.signing import sign_shard
-from shard.dedup.text import token_bytes_of
 from shard.errors import TokenizerError, VerificationError
-from shard.job import Holdout, Job
-from shard.records import ShardRecord
-from shard.sidecars import complete_unit
-from shard.store import directories_of
-from shard.stored import StoredShard, open_stored
+from shard.formats.signatures import scheme_at, signatures_size
+from shard.records.dedup import Scheme, Scope, Settings
+from shard.records.job import Holdout, Job
+from shard.records.shards import ShardRecord
+from shard.signatures.rows import mapped_rows, rows_of
+from shard.signatures.signing import sign_shard
+from shard.signatures.text import token_bytes_of
+from shard.storage.sidecars import complete_unit
+from shard.storage.store import directories_of
+from shard.storage.stored import StoredShard, open_stored
 from shard.tokenizer.load import load_reference
 from shard.tokenizer.raw_bytes import ByteReference
 from shard.verify.stores import verify

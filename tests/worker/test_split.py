@@ -5,7 +5,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shard.job import Holdout
+from shard.records.job import Holdout
 from shard.split import held_out
 from tests.support.batches import text_batch_of
 

@@ -1,4 +1,4 @@
-"""shard/store.py and shard/disk.py"""
+"""shard/storage/store.py and shard/storage/disk.py"""
 
 import fcntl
 import os
@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from shard.disk import write_atomic
 from shard.errors import DirectoryInUseError, FingerprintError, JobError, StoreError
-from shard.job import Holdout, Job
-from shard.records import read_directory
-from shard.store import committed, directories_of, open_store, remove_unfinished
+from shard.records.job import Holdout, Job
+from shard.records.shards import read_directory
+from shard.storage.disk import write_atomic
+from shard.storage.store import committed, directories_of, open_store, remove_unfinished
 from tests.support.jobs import RUN_ID, make_job
 from tests.support.worker import write_all
 
@@ -180,9 +180,9 @@ def test_a_read_only_file_system(job: Job) -> None:
 _HOLDER = """
 import sys, msgspec
 from pathlib import Path
-from shard.frozen import read_record
-from shard.job import Job
-from shard.store import open_store
+from shard.records.frozen import read_record
+from shard.records.job import Job
+from shard.storage.store import open_store
 with open_store(read_record(Path(sys.argv[1]), Job)):
     print("open", flush=True)
     sys.stdin.read()

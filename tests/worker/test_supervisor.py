@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shard.job import Job
-from shard.options import Options
-from shard.progress import (
+from shard.records.job import Job
+from shard.records.options import Options
+from shard.records.progress import (
     HostDone,
     HostStarted,
     HostStopping,
@@ -28,7 +28,7 @@ from shard.progress import (
     UnitsKept,
     decode,
 )
-from shard.store import directories_of
+from shard.storage.store import directories_of
 from tests.support import disks
 from tests.support.hub import RunningHub, running_hub
 from tests.support.jobs import QUICK, RUN_ID, hub_dataset, hub_units, json_spec, make_job, write_corpus, write_job

@@ -1,4 +1,4 @@
-"""shard/host/otherruns.py, shard/source/hubcheck.py, shard/host/survey.py: what a host finds out about itself."""
+"""shard/host/otherruns.py, shard/host/hubcheck.py, shard/host/survey.py: what a host finds out about itself."""
 
 import json
 import os
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from shard.host.otherruns import RunHere, runs_here
-from shard.host.survey import HubAnswer, HubQuestion, survey
+from shard.host.survey import survey
+from shard.records.hub import HubAnswer, HubQuestion
 from shard.source.hubcheck import ask_hub
 from tests.support.hub import RunningHub, running_hub
 from tests.support.jobs import write_corpus

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from shard.batch import TextBatch, TokenBatch
 from shard.errors import TokenizerError, TokenMismatchError
-from shard.job import TokenizerSpec
+from shard.records.job import TokenizerSpec
 from shard.tokenizer.checks import TRICKY, SampleCheck, first_difference
 from shard.tokenizer.fast import GigatokenEngine, ReferenceEngine
 from shard.tokenizer.load import Tokenizer, load_reference, load_tokenizer

@@ -17,9 +17,9 @@ import pytest
 
 from shard.errors import JobError
 from shard.formats.megatron import index_bytes, read_index
-from shard.frozen import sealed_json
-from shard.job import Holdout, Job, Unit, identity_of
-from shard.records import Split, read_directory, read_shard
+from shard.records.frozen import sealed_json
+from shard.records.job import Holdout, Job, Unit, identity_of
+from shard.records.shards import Split, read_directory, read_shard
 from shard.verify.coverage import prove_coverage, report_of
 from shard.verify.directory import verify_directory
 from shard.verify.report import DirectoryReport, Report
@@ -616,6 +616,7 @@ def test_the_command_prints_one_report(store: Store, tmp_path: Path) -> None:
     """`python -m shard verify --job DIR`: JSON on standard output, exit 0 when sound and 1 when not."""
     directory = write_job(store.job, tmp_path)
     command = [sys.executable, "-m", "shard", "verify", "--job", str(directory)]
+    command += ["--output-dir", store.job.output_dir, "--holdout-dir", store.job.holdout_dir]
     done = subprocess.run(command, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert msgspec.json.decode(done.stdout, type=Report).coverage.complete

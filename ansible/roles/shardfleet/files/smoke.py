@@ -18,12 +18,12 @@ import tiktoken
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import provision  # noqa: F401  the launcher's half, which is not used here, must import all the same
-from shard.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
-from shard.options import Options
 from shard.pipeline import Counters, Workplace, write_unit
+from shard.records.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.records.options import Options
 from shard.source.download import Scratch
 from shard.source.files import content_id, filesystem
-from shard.store import open_store, scratch_of
+from shard.storage.store import open_store, scratch_of
 from shard.tokenizer.load import load_tokenizer
 from shard.verify.stores import verify
 

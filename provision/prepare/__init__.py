@@ -1,0 +1,1 @@
+"""What the user asks for → a plan that the hosts can carry out, and its script."""

@@ -1,0 +1,1 @@
+"""How hosts are reached: files and processes there, pdsh over all of them, what still runs."""

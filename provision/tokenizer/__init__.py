@@ -1,0 +1,1 @@
+"""`--tokenizer`: which one it is, and its files."""
