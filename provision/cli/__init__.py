@@ -57,7 +57,9 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (ProvisionError, ShardError) as error:
-        click.echo(f"shardfleet: {error}", err=True)
+        # Names in it may come from data, and a terminal heeds what it is sent.
+        said = "".join(c if c.isprintable() or c == "\n" else " " for c in str(error))
+        click.echo(f"shardfleet: {said}", err=True)
         sys.stdout.flush()
         if isinstance(error, NotProvenStoppedError):
             os._exit(error.exit_code)  # as above

@@ -12,7 +12,7 @@ import click
 
 from provision.cli.dedupsaid import curve, estimate, require_few
 from provision.cli.runs import say, start
-from provision.cli.stopping import stopping_every_host
+from provision.cli.stopping import stopped_by_ctrl_c
 from provision.dedup.remove import prepare_removal, removal_plan, require_others
 from provision.dedup.search import Leavings, leavings_of, search, sources, unsigned, work_directory
 from provision.dedup.sign import require_text, write_signing_run
@@ -97,32 +97,41 @@ def _alone(run: RunDirectory) -> Iterator[Plan]:
     with run.not_running():
         plan = run.read_plan()
         require_nobody_at_work(run, plan)
-        try:
-            yield plan
-        except KeyboardInterrupt:
-            with stopping_every_host():
-                answers = stop_hosts(run, plan, now=True)
+
+        def stop() -> None:
+            answers = stop_hosts(run, plan, now=True)
             for reason in answers.silent.values():
                 say(reason)
             if not answers.proven:
                 raise NotProvenStoppedError(f"not shown to be stopped: {', '.join(answers.unproven)}") from None
-            raise
+
+        with stopped_by_ctrl_c(stop):
+            yield plan
 
 
 def _run_script(run: RunDirectory, style: Sequence[str]) -> int:
-    """Returns its exit code. Ctrl+C reaches it as well, and it answers for both; other signals are passed on."""
+    """Returns its exit code; 130 also where it was complete before it could be stopped, so that nothing follows.
+
+    Ctrl+C reaches it as well, and it answers for both; other signals are passed on.
+    """
     process = subprocess.Popen(["bash", SCRIPT_NAME, *style], cwd=run.path, env=without_secrets())
+    told = False
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        process.send_signal(number)
+    def heed(number: int, _: FrameType | None) -> None:
+        nonlocal told
+        told = True
+        if number != signal.SIGINT:
+            process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, heed)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, or in the background of a script
+    }
     try:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue  # the script is stopping the hosts, and says when they are quiet
+        # Through any number of signals: the script is stopping the hosts, and says when they are quiet.
+        code = process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    return 130 if told and code == 0 else code

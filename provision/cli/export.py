@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from provision.cli.options import DEFAULT_PYTHON
-from provision.cli.stopping import stopping_every_host
+from provision.cli.stopping import stopped_by_ctrl_c
 from provision.cli.values import Count
 from provision.errors import ProvisionError
 from provision.finish.exports import Exports, HostShards, mark_of
@@ -126,12 +126,8 @@ def _on_hosts(
         ]
         exports = Exports(shares, config, wanted, click.echo, mark_of(directories, wanted))
         click.echo(f"{wanted.format} on {len(hosts)} hosts…", err=True)
-        try:
+        with stopped_by_ctrl_c(exports.stop):
             outcomes = exports.run()
-        except KeyboardInterrupt:
-            with stopping_every_host():
-                exports.stop()
-            raise
     failed = [name for name, outcome in outcomes.items() if isinstance(outcome, str)]
     if failed:
         raise ProvisionError(f"not exported on {len(failed)} of {len(hosts)} hosts: {', '.join(failed)}")

@@ -79,15 +79,20 @@ def attach(run: str, plain: bool, as_json: bool) -> None:
 def abort(run: str, now: bool) -> None:
     """Stop RUN on every host, and show that nothing of it is left.
 
-    Exit code 0 when that is shown, 3 with the hosts named when it is not.
+    Exit code 0 when that is shown, 3 with the hosts named when it is not. It may be interrupted, and started again.
     """
     directory = find_run(run)
     plan = directory.read_plan()
     directory.aborted.touch()
-    answers = stop_hosts(directory, plan, now=now)
-    if answers.proven and not directory.wait_until_ended(_LAUNCHER_ENDS_SECONDS):
-        # Its launcher may just have been starting the hosts when they were asked.
+    try:
         answers = stop_hosts(directory, plan, now=now)
+        if answers.proven and not directory.wait_until_ended(_LAUNCHER_ENDS_SECONDS):
+            # Its launcher may just have been starting the hosts when they were asked.
+            answers = stop_hosts(directory, plan, now=now)
+    except KeyboardInterrupt:
+        raise NotProvenStoppedError(
+            f"interrupted before every host was shown to be quiet; 'shardfleet abort {run} --now' shows it"
+        ) from None
     directory.stopped.touch()
     for name, commands in answers.left.items():
         click.echo(f"{name}: still running: {'; '.join(commands)}", err=True)

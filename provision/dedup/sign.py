@@ -5,11 +5,13 @@ import sys
 from msgspec.structs import replace
 
 from provision.dedup.search import Leavings
+from provision.errors import InputError
 from provision.plan.plan import Plan
 from provision.prepare.script import render_script
 from provision.reach.atwork import require_nobody_at_work
 from provision.run.push import hand_over_token
 from shard.dedup.appended import units_there
+from shard.errors import JobError
 from shard.records.dedup import Scheme
 from shard.signatures.text import token_bytes_of
 from shard.storage.disk import write_atomic
@@ -18,9 +20,18 @@ from shard.tokenizer.load import load_reference
 
 def signing_plan(leavings: Leavings, scheme: Scheme) -> Plan:
     """Every unit at the host that has it, those that have none left out; no holdout is brought and nothing exported at
-    the end."""
+    the end.
+
+    Raises InputError where a host cannot be told of a unit.
+    """
     plan, homes = leavings.plan, leavings.homes
-    there = units_there(leavings.holdings[: plan.identity.first_unit])
+    try:
+        there = units_there(leavings.holdings[: plan.identity.first_unit])
+    except JobError as error:
+        raise InputError(
+            f"{error}: where joined directories were appended to, hosts cannot be told of their units. Deduplicate the "
+            "directories on one machine that sees all of them: shardfleet dedup DIR HOLDOUT"
+        ) from error
     return replace(
         plan,
         units=(*there, *(unit for unit in plan.units if plan.has(unit.ordinal))),

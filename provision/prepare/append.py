@@ -30,6 +30,8 @@ class Held:
     """Of the host that has been appended to last."""
     units: tuple[UnitThere, ...]
     """Of all hosts, ascending."""
+    behind: tuple[str, ...] = ()
+    """Hosts that have shards and took no part in the latest append."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,16 @@ def joined(contents: Mapping[str, Contents]) -> Held:
                 f"{chain[-1].fingerprint[:12]}: append only to directories of one dataset"
             )
     units = {unit.unit: unit for found in contents.values() for unit in found.units}
-    return Held(records[last], tuple(units[ordinal] for ordinal in sorted(units)))
+    behind = tuple(name for name, record in records.items() if len(record.chain) < len(chain))
+    return Held(records[last], tuple(units[ordinal] for ordinal in sorted(units)), behind)
 
 
 def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout: Holdout, unit_bytes: int) -> Added:
     """The files that are not held yet, in the order of the dataset, and what they come behind (pure).
 
-    Where the latest append was of these very files, and is not complete, it goes on. Raises NothingToAppendError when
-    there is nothing to do; InputError when a file has changed, options differ, or an earlier run is not complete.
+    Where the latest append was of these very files, and is not complete, or has left a host behind, it goes on. Raises
+    NothingToAppendError when there is nothing to do; InputError when a file has changed, options differ, or an earlier
+    run is not complete.
     """
     if held is None:
         return Added(catalog.files, ())
@@ -108,7 +112,7 @@ def added(held: Held | None, catalog: Catalog, tokenizer: TokenizerSpec, holdout
         there = {unit.unit for unit in held.units}
         if identity_of(catalog.dataset, tokenizer, holdout, units, base=before[-1]) == latest:
             _require_complete(held, latest.first_unit)
-            if there.issuperset(range(latest.first_unit, latest.units)):
+            if there.issuperset(range(latest.first_unit, latest.units)) and not held.behind:
                 raise _nothing(catalog)
             return Added(files, before)
     _require_files_known(held, catalog)

@@ -1,5 +1,6 @@
 """The same deed on every host at once, each host's outcome kept."""
 
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,12 @@ from provision.reach.local import LocalChannel
 from provision.reach.ssh.channel import SshChannel
 
 T = TypeVar("T")
+
+
+def _without_ctrl_c() -> None:
+    """Ctrl+C is the main thread's to answer. What a thread starts has its mask: for the moment in which a child has no
+    session of its own yet, Ctrl+C at the terminal would end it, and with it the attempt to stop that host."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def open_channel(host: Host, config: Path) -> Channel:
@@ -40,7 +47,8 @@ def on_all(
         except OSError as error:
             return RemoteError(f"{host.name}: {error}")
 
-    executor = ThreadPoolExecutor(max_workers=max(1, min(workers, len(hosts))), thread_name_prefix="host")
+    threads = max(1, min(workers, len(hosts)))
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="host", initializer=_without_ctrl_c)
     try:
         futures = {host: executor.submit(outcome, host) for host in hosts}
         return {host: future.result() for host, future in futures.items()}

@@ -46,10 +46,13 @@ def units_there(holdings: Iterable[Holding]) -> tuple[Unit, ...]:
 def path_after(chain: Sequence[Identity], ordinal: int, path: str) -> str:
     """What a unit's source file is called in what is left of directories with these identities.
 
-    What was appended may have files of the same names: with the fingerprint of its own before it, each has another.
+    What was appended may have files of the same names: with the fingerprint of its own before it, each has another. In
+    joined directories they may be whole paths, or such as begin with `..`, which no unit of a job may have.
     """
     identity = identity_at(chain, ordinal)
-    return path if len(chain) == 1 or identity is None else f"{identity.fingerprint[:12]}/{path}"
+    if len(chain) == 1 or identity is None:
+        return path
+    return "/".join([identity.fingerprint[:12], *(part for part in path.split("/") if part not in ("", ".", ".."))])
 
 
 def units_after(chain: Sequence[Identity], holdings: Iterable[Holding]) -> tuple[Unit, ...]:

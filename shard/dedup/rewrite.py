@@ -78,7 +78,6 @@ def _job(train: Stored, units: Sequence[Lessened], places: Directories, why: obj
     record = train.record
     facts, source = record.tokenizer, record.source
     removed = removed_sha256(positions for unit in units for positions in unit.removed.values())
-    # Paths of what was joined are no units' paths: see below.
     after = _units_after(record.chain, units) if len(record.chain) > 1 else ()
     identity = identity_after(record.chain, after, why, removed)
     dataset = Dataset(

@@ -10,10 +10,17 @@ import pyarrow as pa
 from shard.batch import TextBatch
 from shard.errors import SourceError, SourceReadError
 from shard.source.spanfile import SpanFile
-from shard.source.strings import BATCH_BYTES, BATCH_ROWS_MOST, require_strings, text_batch
+from shard.source.strings import BATCH_BYTES, BATCH_ROWS_MOST, is_list, require_strings, text_batch
 
 _FILE = b"ARROW1"
 _FEATHER_1 = b"FEA1"
+_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+_LISTS = {
+    pa.ListType: pa.list_,
+    pa.LargeListType: pa.large_list,
+    pa.ListViewType: pa.list_view,
+    pa.LargeListViewType: pa.large_list_view,
+}
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -49,6 +56,7 @@ class ArrowFile:
             try:
                 batch = next(batches, None)
                 if batch is None:
+                    self._require_end(rows)
                     return
                 array = batch.column(0)
                 _require_sound(array)
@@ -58,6 +66,13 @@ class ArrowFile:
             step = max(1, min(BATCH_ROWS_MOST, BATCH_BYTES * len(array) // max(1, array.get_total_buffer_size())))
             for start in range(0, len(array), step):
                 yield text_batch(array.slice(start, step))
+
+    def _require_end(self, rows: int) -> None:
+        """Raise SourceReadError where a stream ends before the file does: Arrow looks no further."""
+        if not self._is_file and self._file.tell() != self._size:
+            raise SourceReadError(
+                f"{self._where}: after row {rows}: another Arrow stream behind the first; a file is one of them"
+            )
 
     def _read(self, start: int, size: int) -> bytes:
         self._file.seek(start)
@@ -77,17 +92,20 @@ class ArrowFile:
 
 def _require_sound(array: Any) -> None:
     """Raise ArrowInvalid where offsets lead out of the data. Ill-formed UTF-8 is another matter."""
-    kind = _as_bytes(array.type)
-    (array if kind == array.type else array.view(kind)).validate(full=True)
+    if pa.types.is_dictionary(array.type):
+        values = array.dictionary.view(_as_bytes(array.dictionary.type))
+        pa.DictionaryArray.from_arrays(array.indices, values, safe=False).validate(full=True)
+    else:
+        array.view(_as_bytes(array.type)).validate(full=True)
 
 
 def _as_bytes(kind: Any) -> Any:
     """The type whose values are bytes, of which any are well-formed, for strings and lists of them; else the same."""
-    if pa.types.is_string(kind):
-        return pa.binary()
-    if pa.types.is_large_string(kind):
-        return pa.large_binary()
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        child = kind.value_field.with_type(_as_bytes(kind.value_type))
-        return pa.list_(child) if pa.types.is_list(kind) else pa.large_list(child)
-    return kind
+    if kind in _BYTES:
+        return _BYTES[kind]
+    if not is_list(kind):
+        return kind
+    child = kind.value_field.with_type(_as_bytes(kind.value_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(child, kind.list_size)
+    return _LISTS[type(kind)](child)

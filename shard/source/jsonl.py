@@ -5,6 +5,7 @@ halved until few lines are left, and only these are read by the standard library
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,8 +22,17 @@ from shard.source.strings import joined, strings_of, text_batch
 _WHITE_SPACE = b" \t\r"
 _KINDS = (pa.large_string(), pa.list_(pa.large_string()))
 """What the column may hold; the same in all lines that Arrow parses together."""
+_BEGINS_WITH_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
 _FEW_LINES = 64
 """For one line Arrow takes about as long as the standard library for so many."""
+
+
+def parsed_line(line: bytes) -> Any:
+    """What a line says, but for numbers, which nobody wants, and which may be longer than Python takes.
+
+    Raises ValueError or RecursionError when it is no JSON.
+    """
+    return json.loads(line.decode("utf-8", "surrogateescape"), parse_int=len, parse_float=len)
 
 
 class JsonLines:
@@ -74,8 +84,9 @@ class JsonLines:
     def _parsed(self, data: bytes, lines: int) -> Any:
         """The column, if each line is an object in which it is a string, null or missing, or a list in place of the
         string in each; else None."""
-        if not data:
-            return strings_of([])
+        if _BEGINS_WITH_OBJECT.match(data) is None:
+            # Where the first row is `null`, Arrow ends the process.
+            return None if data.strip() else strings_of([])
         read = pj.ReadOptions(use_threads=False, block_size=len(data) + 1)
         for options in self._options:
             try:
@@ -93,14 +104,15 @@ class JsonLines:
     def _by_itself(self, line: bytes, offset: int, block: Block) -> Any:
         """The text of a line as an array; or the reason why there is none."""
         try:
-            # Nobody wants the numbers, and they may be longer than Python takes.
-            row = json.loads(line.decode("utf-8", "surrogateescape"), parse_int=len, parse_float=len)
+            row = parsed_line(line)
         except (ValueError, RecursionError) as error:
             # What a line is must not depend on those around it: of a deep one Arrow may take more.
             array = self._parsed(line, 1)
             if array is not None:
                 return array
             raise SourceError(f"{self._place(offset, block)}: not JSON: {error}") from error
+        if row is None:
+            return "null"  # Arrow takes such a line for a row, too
         if not isinstance(row, dict):
             raise SourceError(f"{self._place(offset, block)}: no object, but a {type(row).__name__}")
         value = row.get(self._column)

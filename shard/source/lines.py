@@ -18,7 +18,8 @@ _PAST_END_BYTES = 64 << 10
 _NEWLINE = 10
 MARK = b"\xef\xbb\xbf"
 """With which some editors begin a file; no part of the text."""
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_WIDE = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+"""Marks of encodings that are not read."""
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 
 
@@ -60,9 +61,10 @@ def part_of(unit: Unit) -> Part | None:
 
 
 def without_mark(data: bytes, *, where: str) -> bytes:
-    """The beginning of a file without its byte-order mark. Raises SourceKindError where it is UTF-16, or an archive."""
-    if data.startswith(_UTF_16):
-        raise SourceKindError(f"{where}: UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
+    """The beginning of a file without its byte-order mark. Raises SourceKindError for UTF-16 and an archive."""
+    wide = next((name for mark, name in _WIDE.items() if data.startswith(mark)), None)
+    if wide is not None:
+        raise SourceKindError(f"{where}: {wide}; convert it: iconv -f {wide} -t UTF-8")
     require_no_archive(data, where=where)
     return data.removeprefix(MARK)
 

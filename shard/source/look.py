@@ -1,6 +1,5 @@
 """A look into one file, with the very code that will read all of them: does it hold text as it is said to?"""
 
-import json
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from shard.errors import SourceError, SourceKindError
 from shard.records.inputs import kind_of
 from shard.records.job import Dataset, Unit
-from shard.source.jsonl import JsonLines
+from shard.source.jsonl import JsonLines, parsed_line
 from shard.source.lines import Block, blocks, without_mark
 from shard.source.readers import READERS, Opening
 from shard.source.spanfile import SpanFile
@@ -58,20 +57,23 @@ def _look_at_lines(block: Block, opening: Opening) -> None:
     where, column = opening.where, opening.dataset.text_column
     first = next((line for line in block.data.split(b"\n") if line.strip()), b"{}")
     try:
-        row = json.loads(first)
+        row = parsed_line(first)
+    except RecursionError:
+        row = {}  # deeper than Python goes, and perhaps not than Arrow does
     except ValueError:
-        row = None
-    if not isinstance(row, dict):
+        row = []
+    if not isinstance(row, dict | None):
         raise SourceKindError(
             f"{where}: not JSON lines, which are one object a line: `jq -c` makes them ('.[]' of an array)"
         )
     (batch,) = JsonLines(column, where=where).texts([block])
-    if batch.rows and batch.dropped["null"] == batch.rows:
+    names = row or {}
+    if batch.rows and batch.dropped["null"] == batch.rows and column not in names:
         raise SourceKindError(
-            f"{where}: no {column!r} in its first lines; its names are {', '.join(row)}. Name one with --text-column"
+            f"{where}: no {column!r} in its first lines; its names are {', '.join(names)}. Name one with --text-column"
         )
     if batch.rows and batch.dropped.get("not_text") == batch.rows:
-        kind = type(row.get(column)).__name__
+        kind = type(names.get(column)).__name__
         raise SourceKindError(
             f"{where}: {column!r} holds a {kind}, not a string or a list of strings. Name another with --text-column"
         )

@@ -1,7 +1,10 @@
 """Row groups of a Parquet file → batches of text."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from os import SEEK_END
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +17,10 @@ from shard.source.spans import Span
 from shard.source.strings import BATCH_BYTES, BATCH_ROWS_MOST, is_list, require_strings, text_batch
 
 _PAGE_BUFFER_BYTES = 1 << 20
+_END_BYTES = 8
+_ENCRYPTED_MAGIC = b"PARE"
+_SIGNATURE_BYTES = 28
+"""Behind a footer that can be read, though columns are encrypted: nonce and tag, which its length counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +42,31 @@ class RowGroups:
 def open_parquet(source: Any, *, where: str) -> pq.ParquetFile:
     """Open a path or file object; page by page, so that memory does not grow with the row group.
 
-    Raises SourceError when it is no Parquet file.
+    Raises SourceError when it is no Parquet file; SourceKindError when it is encrypted, or some of its columns are.
     """
     try:
+        end = _end_of(source)
+        if end.endswith(_ENCRYPTED_MAGIC):
+            raise SourceKindError(f"{where}: encrypted Parquet; write it again without encryption")
         # pre_buffer keeps the compressed bytes of every row group until the last one is read.
-        return pq.ParquetFile(source, buffer_size=_PAGE_BUFFER_BYTES, page_checksum_verification=True, pre_buffer=False)
+        file = pq.ParquetFile(source, buffer_size=_PAGE_BUFFER_BYTES, page_checksum_verification=True, pre_buffer=False)
     except (pa.ArrowException, ValueError) as error:
         raise SourceError(f"{where}: not a whole Parquet file: {error}") from error
     except OSError as error:
         raise SourceReadError(f"{where}: {error}") from error
+    # To ask Arrow about an encrypted column ends the process.
+    if int.from_bytes(end[:4], "little") - file.metadata.serialized_size == _SIGNATURE_BYTES:
+        file.close()
+        raise SourceKindError(f"{where}: columns of it are encrypted; write it again without encryption")
+    return file
+
+
+def _end_of(source: Any) -> bytes:
+    """The last bytes of a path or file object: length of the footer, magic."""
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        file.seek(max(0, file.seek(0, SEEK_END) - _END_BYTES))
+        data: bytes = file.read(_END_BYTES)
+    return data
 
 
 def require_text_column(file: pq.ParquetFile, column: str, *, where: str) -> None:

@@ -16,15 +16,21 @@ BATCH_ROWS_MOST = 4096
 
 
 def require_strings(schema: Any, column: str, *, where: str) -> None:
-    """Raise SourceKindError unless `column` is a top-level column of strings, or of lists of them."""
+    """Raise SourceKindError unless `column` is a top-level column of strings, or of lists of them.
+
+    One of nulls alone is: so is written what holds no text, of a file among others.
+    """
     index = schema.get_field_index(column)
+    if index < 0 and column in schema.names:
+        raise SourceKindError(f"{where}: has several columns {column!r}; write it again with names that differ")
     if index < 0:
         raise SourceKindError(
             f"{where}: no column {column!r}; its columns are {', '.join(schema.names)}. Name one with --text-column"
         )
     found = schema.field(index).type
-    value = found.value_type if is_list(found) or pa.types.is_dictionary(found) else found
-    if not (pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)):
+    types = pa.types
+    value = found.value_type if is_list(found) or types.is_dictionary(found) else found
+    if not any(known(value) for known in (types.is_string, types.is_large_string, types.is_string_view, types.is_null)):
         raise SourceKindError(
             f"{where}: column {column!r} holds {found}, neither strings nor lists of them. "
             "Name another with --text-column"
@@ -119,7 +125,8 @@ def _of_lists(array: Any) -> TextBatch:
 def _large(array: Any) -> Any:
     """Strings however they are stored, as large ones."""
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        # Not dictionary_decode(), which does not know all of them.
+        return array.dictionary.cast(pa.large_string()).take(array.indices)
     return array.cast(pa.large_string())
 
 

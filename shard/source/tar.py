@@ -12,6 +12,8 @@ _BUFFER_BYTES = 32 << 10
 _BLOCK_BYTES = 512
 _HEADER_BYTES = 16 << 20
 _TEXT = ".txt"
+_GNU_OTHERS = (b"D", b"V")
+"""Of GNU tar: what a directory held, and the archive's label."""
 
 
 class _Stream:
@@ -73,7 +75,7 @@ def members(file: Readable, *, any_name: bool, where: str) -> Iterator[Member | 
             while (member := archive.next()) is not None:
                 name = member.name
                 archive.members.clear()  # it would keep them all
-                if member.isreg():
+                if _is_file(member):
                     stream.in_member = True
                     opened = Member(name, archive.extractfile(member), where=where)
                     yield opened if any_name or _is_text(name) else None
@@ -84,6 +86,11 @@ def members(file: Readable, *, any_name: bool, where: str) -> Iterator[Member | 
     except (tarfile.TarError, ValueError) as error:
         after = f", after {name}" if name else ""
         raise SourceReadError(f"{where}{after}: not a whole tar archive: {error}") from error
+
+
+def _is_file(member: tarfile.TarInfo) -> bool:
+    """A file, also one of a type that nobody knows, as POSIX has it."""
+    return member.isreg() or member.type not in (*tarfile.SUPPORTED_TYPES, *_GNU_OTHERS)
 
 
 def _is_text(name: str) -> bool:

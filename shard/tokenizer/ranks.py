@@ -8,7 +8,8 @@ which a rank file travels to the hosts.
 import base64
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import tiktoken
 
 from shard.errors import TokenizerError
 from shard.tokenizer.panics import panics_named
+
+_CACHE_VARIABLE = "TIKTOKEN_CACHE_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +72,30 @@ def without_gaps(data: bytes) -> bytes:
     return b"".join(b"%b %d\n" % (tokens[i], i) for i in sorted(tokens))
 
 
+@contextmanager
+def _looking_into(directory: Path) -> Iterator[None]:
+    """tiktoken has no other way in: it looks for its definitions' files where the environment says, and checks their
+    sha256. Whoever set the variable has it back: the next rank file may lie there."""
+    before = os.environ.get(_CACHE_VARIABLE)
+    os.environ[_CACHE_VARIABLE] = str(directory)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_CACHE_VARIABLE]
+        else:
+            os.environ[_CACHE_VARIABLE] = before
+
+
 class TiktokenReference:
     """tiktoken itself, reading `<directory>/<cache_name>`."""
 
     def __init__(self, rank_file: RankFile, directory: Path) -> None:
-        # tiktoken has no other way in: it looks for its definitions' files here, and checks their sha256.
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(directory)
         if not (directory / rank_file.cache_name).is_file():
             raise TokenizerError(f"{directory}: no rank file of {rank_file.encoding}; launch again to send it anew")
         self.name = f"tiktoken {tiktoken.__version__} {rank_file.encoding}"
-        self._encoding = tiktoken.get_encoding(rank_file.encoding)
+        with _looking_into(directory):
+            self._encoding = tiktoken.get_encoding(rank_file.encoding)
 
     @property
     def vocab_size(self) -> int:

@@ -113,7 +113,21 @@ def test_hosts_are_joined() -> None:
             "last": Contents(record=record_of(SECOND), units=[*units_of(FIRST)[2:], *units_of(SECOND)]),
         }
     )
-    assert found == held(FIRST, SECOND)
+    assert found == Held(record_of(SECOND), held(FIRST, SECOND).units, ("behind",))
+
+
+def test_a_host_that_is_behind_is_brought_up() -> None:
+    """The latest append again has something to do for it, though no unit is missing; any other has not."""
+    first = Contents(record=record_of(FIRST), units=units_of(FIRST))
+    second = Contents(record=record_of(SECOND), units=units_of(SECOND))
+    behind = joined({"alpha": first, "beta": second, "new": Contents(record=None, units=[])})
+    assert behind.behind == ("alpha",)
+    found = adding(behind, FILES[:5])
+    assert plan_of(files=found.files, earlier=found.earlier).identity == SECOND.identity
+    with pytest.raises(NothingToAppendError):
+        adding(behind, FILES[:3])
+    with pytest.raises(NothingToAppendError):
+        adding(joined({"alpha": second, "beta": Contents(record=record_of(SECOND), units=units_of(FIRST))}), FILES[:5])
 
 
 def test_hosts_that_do_not_agree() -> None:

@@ -6,6 +6,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +23,7 @@ from provision.reach.local import LocalChannel
 from provision.reach.quoting import remote_command, remote_path_word
 from provision.reach.ssh.channel import SshChannel
 from provision.reach.ssh.config import write_ssh_config
+from provision.reach.ssh.openssh import ask_openssh
 from tests.support.sshd import LoopbackHost, LoopbackHosts, loopback_hosts
 
 ALPHA = Host(name="alpha", ranks=1)
@@ -582,6 +584,16 @@ def test_failures_of_the_host_are_outcomes_and_mistakes_are_raised(tmp_path: Pat
     assert isinstance(on_all(hosts, tmp_path, refuse)[hosts[0]], HostsFileError)
     with pytest.raises(ZeroDivisionError):
         on_all(hosts, tmp_path, lambda _: 1 // 0)
+
+
+def test_ctrl_c_is_not_for_what_reaches_a_host(tmp_path: Path) -> None:
+    """What is started to reach a host, `ssh -G` for one, lives on when Ctrl+C comes before it has a session of its
+    own: a second one must not end the attempt to stop that host."""
+    struck = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"]
+    outcomes = on_all(
+        parse_hosts("localhost 1"), tmp_path, lambda _: ask_openssh(struck, host="localhost", if_slow="").stdout
+    )
+    assert [*outcomes.values()] == [b"alive\n"]
 
 
 def test_no_hosts_is_no_outcome(tmp_path: Path) -> None:

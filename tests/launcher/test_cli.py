@@ -1,8 +1,10 @@
 """The command as users call it: in a process of its own, with its exit codes and messages."""
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,18 @@ def test_script_is_written_and_named(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"wrote {place / 'run_all_hosts.sh'}" in done.stderr
     assert not (place / "dataset_shard").exists()
+
+
+def test_errors_send_a_terminal_no_orders(place: Path) -> None:
+    """What a name from an archive has beside printable characters is not written to the terminal."""
+    name = "\x1b]0;owned\x07\udcff.txt"
+    (place / "tars").mkdir()
+    with tarfile.open(place / "tars" / "a.tar", "w", errors="surrogateescape", format=tarfile.GNU_FORMAT) as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 9
+        archive.addfile(member, io.BytesIO(b"truncated"))
+    whole = (place / "tars" / "a.tar").read_bytes()
+    (place / "tars" / "a.tar").write_bytes(whole[: 512 + 4])
+    done = call(place, "text", "--dataset", "tars", "--to", "a.jsonl")
+    assert done.returncode == 1
+    assert "a.tar:  ]0;owned  .txt: not a whole tar archive" in done.stderr

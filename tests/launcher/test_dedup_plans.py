@@ -108,6 +108,19 @@ def test_what_was_there_before_an_append(leavings: Leavings) -> None:
         assert one.identity.units_sha256 == hashlib.sha256(canonical_json(list(units))).hexdigest()
 
 
+@pytest.mark.parametrize("path", ["/home/me/p", "../home//me/p"])
+def test_joined_and_then_appended_to(leavings: Leavings, path: str) -> None:
+    """Joined directories may name files of this machine: no host is told to sign those, and what is left has names
+    that a host can be told."""
+    base = leavings.plan.identity
+    plan = plan_of([host.host for host in leavings.plan.hosts], earlier=(base,))
+    record = Commit(UnitCounts(0, 0, 10, 10, 10, 0, 100, 0, 0), "alpha", "", "", "", "", path=path, content_id="c")
+    appended = Leavings(leavings.run, plan, {unit: Kept("alpha", record.counts, record) for unit in range(12)})
+    with pytest.raises(InputError, match=r"leads out of the dataset: .* shardfleet dedup DIR HOLDOUT"):
+        signing_plan(appended, Scheme())
+    assert removal(appended).units[0].path == f"{base.fingerprint[:12]}/home/me/p"
+
+
 @pytest.mark.parametrize(
     ("output_dir", "holdout_dir", "said"),
     [

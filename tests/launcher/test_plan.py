@@ -17,6 +17,7 @@ from provision.plan.plan import Plan, run_id_of
 from provision.plan.units import units_of
 from shard.records.frozen import canonical_json
 from shard.records.job import Holdout, Job, Unit
+from tests.support.jobs import rank_spec
 from tests.support.plans import MIB, dataset, plan_of, source_files
 
 SIZES = st.lists(st.integers(0, 5 * MIB), max_size=60)
@@ -160,8 +161,9 @@ def test_hosts_have_their_own_directories() -> None:
 
 
 def test_job_is_the_hosts_part_of_the_plan() -> None:
-    """A job holds its host's units alone, in order, and all that decides bytes."""
-    plan = plan_of(overwrite=True)
+    """A job holds its host's units alone, in order, its directories and ranks, and all that decides bytes."""
+    beta = Host(name="beta", ranks=2, output_dir="/data/shards", holdout_dir="/data/holdout")
+    plan = plan_of((Host(name="alpha", ranks=2), beta), overwrite=True, tokenizer=rank_spec(), holdout=Holdout(seed=7))
     jobs = [job_of(plan, host) for host in plan.hosts]
     assert [[unit.ordinal for unit in job.units] for job in jobs] == [list(host.units) for host in plan.hosts]
     assert [(job.host, job.first_rank, job.ranks, job.world_size) for job in jobs] == [
@@ -169,6 +171,12 @@ def test_job_is_the_hosts_part_of_the_plan() -> None:
         ("beta", 2, 2, 4),
     ]
     assert {job.fingerprint for job in jobs} == {plan.fingerprint}
+    assert [(job.output_dir, job.holdout_dir) for job in jobs] == [
+        ("~/dataset_shard", "~/holdout_shard"),
+        ("/data/shards", "/data/holdout"),
+    ]
+    for job in jobs:
+        assert (job.dataset, job.tokenizer, job.holdout) == (plan.dataset, plan.tokenizer, plan.holdout)
     assert all(job.overwrite for job in jobs)
     assert [msgspec.json.decode(canonical_json(job), type=Job) for job in jobs] == jobs
 

@@ -36,7 +36,7 @@ def free(size: int) -> Answer:
     return answer_of(output_free=size, holdout_free=size)
 
 
-def ended(tmp_path: Path, *, code: int, answers: Answers = QUIET) -> str:
+def ended(tmp_path: Path, *, code: int, answers: Answers = QUIET, stopped_for: str = "") -> str:
     state = ClusterState(plan_of(HOSTS))
     # Unit, rows, rows of the file; documents, held out; tokens, held out; dropped.
     kept = [
@@ -48,7 +48,7 @@ def ended(tmp_path: Path, *, code: int, answers: Answers = QUIET) -> str:
     state.apply(UnitFailed(host="beta", unit=4, rank=2, attempt=3, quarantined=True, reason=reason), 0.0)
     state.apply(HostDone(host="alpha", outcome="complete", units_done=3, units=3, quarantined=[]), 0.0)
     state.apply(HostDone(host="beta", outcome="failed", units_done=1, units=3, quarantined=[4], reason="a [b] c"), 0.0)
-    return drawn(summary(RunDirectory(tmp_path / "run"), state, answers, code))
+    return drawn(summary(RunDirectory(tmp_path / "run"), state, answers, code, reason=stopped_for))
 
 
 def test_plan_shows_every_host_and_the_rule() -> None:
@@ -117,6 +117,11 @@ def test_ending_with_something_missing(tmp_path: Path) -> None:
     ):
         assert part in text.replace("\n", " ")
     assert "alpha: complete" not in text and "stopped:" not in text
+
+
+def test_ending_that_the_launcher_brought_about(tmp_path: Path) -> None:
+    """Why the launcher stopped the run by itself is told, and not why a unit was given up."""
+    assert "\nstopped: beta lost: silent\n" in ended(tmp_path, code=1, stopped_for="beta lost: silent")
 
 
 def test_ending_of_a_run_that_copies(tmp_path: Path) -> None:

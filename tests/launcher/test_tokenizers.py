@@ -51,9 +51,10 @@ def test_bytes() -> None:
 
 
 def test_tiktoken_name_from_its_cache(rank_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tiktoken name takes the published file, here from tiktoken's cache; gpt2 is r50k_base under another name."""
+    """A tiktoken name takes the published file, here from tiktoken's cache, as often as it is asked for; gpt2 is
+    r50k_base under another name."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(rank_directory))
     for name in ("r50k_base", "gpt2"):
-        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(rank_directory))
         fetched = fetch_tokenizer(name)
         spec = fetched.spec
         assert (spec.name, spec.kind, spec.vocab_size, spec.eod_id, spec.dtype) == (

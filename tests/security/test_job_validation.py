@@ -111,7 +111,8 @@ def test_supervisor_touches_nothing(job: Job, tmp_path: Path, command: str, fiel
     case = next(case for case in JOBS if case.text.startswith(f"{field} = "))
     (directory / "job.json").write_text(changed(job, case, tmp_path / "canary"))
     before = tree_of(tmp_path)
-    done = run(directory, command)
+    planned = ("--output-dir", job.output_dir, "--holdout-dir", job.holdout_dir) if command == "verify" else ()
+    done = run(directory, command, *planned)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"shard: {directory / 'job.json'}: not a Job record: ")
     assert len(done.stderr.splitlines()) == 1

@@ -15,14 +15,17 @@ from tests.support.jobs import write_corpus
 from tests.support.seeds import Machine, call
 
 EOD = 256
+TWINS = ("one of two documents of a length", "the other one of the same length")
+"""Neighbours in one file, both in train."""
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> Machine:
-    """The script for this machine alone, written by one command, then run: the seed's two steps, in byte mode, into
-    directories with a space in their names."""
-    machine = Machine(tmp_path_factory.mktemp("004"), ranks=2)
-    write_corpus(machine.root / "corpus", documents[:120], files=4)
+    """The script for this machine alone, written by one command, then run: the seed's two steps, in byte mode, with
+    spaces and quotes in the names of all directories, the run's and the home too."""
+    machine = Machine(tmp_path_factory.mktemp("004") / 'it\'s "this" machine', ranks=2)
+    machine.root.mkdir()
+    write_corpus(machine.root / "corpus", texts(documents), files=4)
     directories = ("--output-dir", machine.root / "my shards", "--holdout-dir", machine.root / "my holdout")
     options = ("--tokenizer", "bytes", "--holdout-rate", "10%")
     machine.run("script", "--dataset", "corpus", *directories, *options)
@@ -39,6 +42,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> M
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return machine
+
+
+def texts(documents: list[str]) -> list[str]:
+    return [*documents[:118], *TWINS]
 
 
 def _path() -> str:
@@ -58,7 +65,7 @@ def test_script_then_run(machine: Machine, documents: list[str]) -> None:
     """Every document is on one side, as bytes, and the two directories verify as the whole dataset."""
     sides = [written(machine.root / name) for name in ("my shards", "my holdout")]
     assert all(sides)
-    assert sorted(sides[0] + sides[1]) == sorted([*text.encode(), EOD] for text in documents[:120])
+    assert sorted(sides[0] + sides[1]) == sorted([*text.encode(), EOD] for text in texts(documents))
     assert "complete" in call("verify", machine.root / "my shards", machine.root / "my holdout").stdout
 
 
@@ -82,12 +89,13 @@ def test_the_seeds_own_format(machine: Machine) -> None:
 
 
 def test_documents_in_another_order_are_found(machine: Machine) -> None:
-    """Records in another order have the same XOR of hashes; here verify names the file."""
-    path = max((machine.root / "my shards").glob("[0-9]*.bin"), key=lambda file: file.stat().st_size)
+    """Records in another order have the same XOR of hashes; here verify names the file, also where they have the same
+    length and the index still fits."""
+    both = b"".join(np.array([*text.encode(), EOD], "<u2").tobytes() for text in TWINS)
+    (path,) = (path for path in (machine.root / "my shards").glob("[0-9]*.bin") if both in path.read_bytes())
     data = path.read_bytes()
-    lengths = read_index(path.with_suffix(".idx")).lengths
-    first = 2 * int(lengths[0])
-    path.write_bytes(data[first:] + data[:first])
+    middle = len(both) // 2
+    path.write_bytes(data.replace(both, both[middle:] + both[:middle]))
     try:
         found = call("verify", machine.root / "my shards", machine.root / "my holdout")
     finally:

@@ -234,12 +234,13 @@ def test_directory_of_another_fingerprint_holds_nothing(store: Store) -> None:
 def test_records_are_told_without_the_parquet_reader(store: Store) -> None:
     """`python -m shard records` prints one JSON object, and loads nothing that reads Parquet or encodes text."""
     code = (
-        "import sys; sys.argv = ['shard', 'records', '--job', sys.argv[1]]\n"
+        "import sys; sys.argv = ['shard', 'records', *sys.argv[1:]]\n"
         "from shard.cli import cli\n"
         "cli(standalone_mode=False)\n"
         "sys.exit(any(name in sys.modules for name in ('pyarrow', 'awkward', 'gigatoken')))"
     )
-    done = subprocess.run([sys.executable, "-c", code, store.job_directory], capture_output=True)
+    planned = "--job", store.job_directory, "--output-dir", store.job.output_dir, "--holdout-dir", store.job.holdout_dir
+    done = subprocess.run([sys.executable, "-c", code, *planned], capture_output=True)
     assert done.returncode == 0, done.stderr
     assert msgspec.json.decode(done.stdout, type=Commits) == commits_of(store.job)
 

@@ -120,7 +120,7 @@ def test_all_rows_dropped() -> None:
 @pytest.mark.parametrize(
     "array",
     [
-        *(pa.array([1]), pa.array([b"x"]), pa.array([{"a": "x"}]), pa.nulls(1)),
+        *(pa.array([1]), pa.array([b"x"]), pa.array([{"a": "x"}])),
         *(pa.array([[1]]), pa.array([[["x"]]]), pa.array([[{"a": "x"}]])),
     ],
 )
@@ -240,12 +240,13 @@ def test_batches_follow_the_row_groups() -> None:
 
 _MEMORY_PROGRAM = """
 import resource, sys
+from pathlib import Path
 from shard.source.parquet import open_parquet, read_texts, row_groups_of
 from shard.records.job import Unit
 import os
 size = os.path.getsize(sys.argv[1])
 unit = Unit(ordinal=0, path="f", size=size, content_id="etag:x")
-file = open_parquet(sys.argv[1], where="f")
+file = open_parquet(Path(sys.argv[1]), where="f")
 groups = row_groups_of(unit, file, "text", where="f")
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 total = sum(len(batch.data) for batch in read_texts(file, groups, "text", where="f"))

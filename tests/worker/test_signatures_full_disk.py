@@ -1,6 +1,8 @@
 """Signatures on a disk that fills up at any page: an error that names it, nothing half-written, and with room they are
 made."""
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +22,9 @@ from shard.storage.stored import StoredShard
 from shard.tokenizer.raw_bytes import ByteReference
 from shard.verify.stores import verify
 from tests.support.disks import filled_up, small_disk
-from tests.support.jobs import make_job, write_corpus
+from tests.support.jobs import make_job, write_corpus, write_job
 from tests.support.plans import tree_of
+from tests.support.supervisors import supervising
 from tests.support.worker import commit, workplace, write_all
 
 pytestmark = pytest.mark.root
@@ -90,6 +93,26 @@ def test_from_tokens(earlier: Scheme | None, corpus: Path, disk: Path, tmp_path:
     assert filled_up(disk, complete) > 4
     assert unsigned_units(job, SCHEME) == []
     require_same(disk / "out", tmp_path / "roomy")
+
+
+def test_a_host_stops(corpus: Path, disk: Path, tmp_path: Path) -> None:
+    """Ranks that find no room for signatures are no unit's fault: the host stops, says where, and leaves nothing
+    unfinished; with room it makes them."""
+    write_all(signing(corpus, disk / "out", None))
+    job = write_job(signing(corpus, disk / "out"), tmp_path / "job")
+    room = os.statvfs(disk)
+    (disk / "ballast").write_bytes(bytes(room.f_bsize * (room.f_bavail - 2)))
+    with supervising(job) as supervisor:
+        done = supervisor.end()
+        assert done is not None and (done.outcome, done.quarantined) == ("failed", [])
+        assert re.match(f"{disk}/out/(train|holdout): No space left .* free space there and start again", done.reason)
+    assert not [name for name in tree_of(disk) if name.endswith((".tmp", ".sig"))]
+    (disk / "ballast").unlink()
+    with supervising(job) as supervisor:
+        done = supervisor.end()
+        assert done is not None and done.outcome == "complete"
+    assert verify([disk / "out" / "train", disk / "out" / "holdout"]).findings == []
+    assert unsigned_units(signing(corpus, disk / "out"), SCHEME) == []
 
 
 def test_on_one_machine(corpus: Path, tmp_path: Path) -> None:
