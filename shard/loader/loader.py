@@ -39,7 +39,8 @@ class DataLoader:
         context_length, packing: for a directory, or to replace the dataset's.
         micro_batch_size: for `Batch.micro_batches`; must divide a rank's part of a step.
         dp_rank, dp_world_size: which part is this rank's. On shards that are local to a host: the local rank and the
-            host's number of ranks; steps are then those that every host of the cluster manifest can do.
+            host's number of ranks, and global_batch_size is the host's, so many for each of its ranks; steps are then
+            those that every host of the cluster manifest can do.
         seed: of the order; another for every epoch all the same.
         shuffle: "full", "block" (2,048 neighbours at a time: for spinning disks and object stores; mixes less), "none".
         prefetch_factor: batches made ahead in a thread; 0 makes them when asked for.
