@@ -76,11 +76,11 @@ def lease(run: Path, parent: int) -> None:
 def stop(run: Path, now: bool) -> None:
     """Stop every host."""
     directory = RunDirectory(run)
-    directory.stopping.touch()
+    unmade = [directory.mark(directory.stopping)]
     answers = stop_hosts(directory, directory.read_plan(), now=now)
-    for reason in answers.silent.values():
+    unmade.append(directory.mark(directory.stopped, msgspec.json.encode(answers.silent)))
+    for reason in (*answers.silent.values(), *filter(None, unmade)):
         click.echo(reason, err=True)
-    directory.stopped.write_bytes(msgspec.json.encode(answers.silent))
 
 
 @cli.command()

@@ -83,7 +83,7 @@ def abort(run: str, now: bool) -> None:
     """
     directory = find_run(run)
     plan = directory.read_plan()
-    directory.aborted.touch()
+    unmade = [directory.mark(directory.aborted)]
     try:
         answers = stop_hosts(directory, plan, now=now)
         if answers.proven and not directory.wait_until_ended(_LAUNCHER_ENDS_SECONDS):
@@ -93,10 +93,10 @@ def abort(run: str, now: bool) -> None:
         raise NotProvenStoppedError(
             f"interrupted before every host was shown to be quiet; 'shardfleet abort {run} --now' shows it"
         ) from None
-    directory.stopped.touch()
+    unmade.append(directory.mark(directory.stopped))
     for name, commands in answers.left.items():
         click.echo(f"{name}: still running: {'; '.join(commands)}", err=True)
-    for reason in answers.silent.values():
+    for reason in (*answers.silent.values(), *filter(None, unmade)):
         click.echo(reason, err=True)
     if not answers.proven:
         raise NotProvenStoppedError(f"not shown to be quiet: {', '.join(answers.unproven)}")

@@ -76,6 +76,16 @@ class RunDirectory:
     def write_plan(self, plan: Plan) -> None:
         write_atomic(self.plan_file, canonical_json(plan), mode=0o600)
 
+    def mark(self, marker: Path, content: bytes = b"") -> str:
+        """Make one of the markers, or add to it. Returns what kept it from being made, if anything did: want of a file
+        here is no reason not to stop a host."""
+        try:
+            with marker.open("wb" if content else "ab") as file:
+                file.write(content)
+        except OSError as error:
+            return f"note: {marker}: {error.strerror}"
+        return ""
+
     def silent_when_stopped(self) -> dict[str, str]:
         """Hosts that gave no answer when they were to be stopped, and why; none where nobody has stopped them."""
         try:

@@ -248,7 +248,9 @@ class Tender:
             if host.phase in {"lost", "failed", "incomplete", "stopped"} and host.todo:
                 self._aborting = True
                 reason = f"{host.name} {host.phase}: {host.reason or 'it could not do its units'}"
-                self._run.aborted.write_text(f"{reason} (--on-host-failure abort)\n")
+                unmade = self._run.mark(self._run.aborted, f"{reason} (--on-host-failure abort)\n".encode())
                 self._pool.submit(stop_hosts, self._run, self._state.plan, now=False)
+                if unmade:
+                    yield LogLine(None, unmade)
                 yield LogLine(None, f"stopping every host: {reason}")
                 return

@@ -3,12 +3,15 @@
 import io
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from provision.plan.ledger import read_ledger
+from provision.plan.plan import Policy
 from provision.plan.rundir import RunDirectory
 from provision.run.keeper import replay
 from provision.run.shows import Style
@@ -144,3 +147,36 @@ def test_a_full_disk_does_not_end_the_watcher(style: Style, small_disk: Path) ->
     watched(directory, lines_of(EVENTS), style)
     assert replay(directory).committed == {0: "alpha"}
     assert known(directory) == {0: "alpha"}
+
+
+@pytest.mark.root
+def test_a_full_disk_keeps_no_host_from_being_stopped(small_disk: Path) -> None:
+    """With `--on-host-failure abort` the other hosts are stopped when one fails, though there is no room to write down
+    why: that is said."""
+    directory = RunDirectory(small_disk / "run")
+    directory.make()
+    directory.write_plan(plan_of(policy=Policy(on_host_failure="abort")))
+    directory.events.touch()
+    disks.fill(small_disk, 0, "pages")
+    failed = HostDone(host="alpha", outcome="failed", units_done=1, units=3, quarantined=[], reason="no room")
+    reading, writing = os.pipe()
+    os.write(writing, lines_of((*EVENTS[:-1], failed)))
+    output = io.StringIO()
+
+    def hang_up() -> None:
+        for _ in range(2000):
+            if "stopping every host: alpha failed: no room" in output.getvalue():
+                break
+            time.sleep(0.005)
+        os.close(writing)
+
+    before = {*threading.enumerate()}
+    threading.Thread(target=hang_up).start()
+    try:
+        watch(directory, reading, output, "plain")
+    finally:
+        for thread in {*threading.enumerate()} - before:  # those that stop hosts use the disk
+            thread.join()
+        os.close(reading)
+    assert f"{directory.aborted}: No space left on device" in output.getvalue()
+    assert "stopping every host: alpha failed: no room" in output.getvalue()

@@ -35,7 +35,7 @@ def filled_up(disk: Path, deed: Callable[[], object], *, lacking: Literal["pages
     """Do it with no room on such a disk, with room for one page or file, for two, until it succeeds. Returns how often
     it failed; every time as a full disk, by name and with a remedy, and without a temporary file or database left."""
     for free in range(500):
-        ballast = _ballast(disk, free, lacking)
+        ballast = fill(disk, free, lacking)
         try:
             deed()
         except DiskFullError as error:
@@ -49,8 +49,8 @@ def filled_up(disk: Path, deed: Callable[[], object], *, lacking: Literal["pages
     raise AssertionError("no room is enough")
 
 
-def _ballast(disk: Path, free: int, lacking: str) -> list[Path]:
-    """Fill it but for so many pages, or files."""
+def fill(disk: Path, free: int, lacking: Literal["pages", "files"]) -> list[Path]:
+    """Fill such a disk but for so many pages, or files. Returns what fills it."""
     room = os.statvfs(disk)
     if lacking == "pages":
         path = disk / "ballast"
