@@ -39,6 +39,11 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
         raise CatalogError(f"{spec.name}: a file; give its directory, and --include {base.rpartition('/')[2]}")
     relative = {path.removeprefix(base).lstrip("/"): path for path in listed}
     relative = {path: full for path, full in relative.items() if "/." not in f"/{path}"}  # hidden ones are no data
+    links = {path for path, full in relative.items() if listed[full].get("islink") and Path(full).is_dir()}
+    unfollowed = f"links to directories are not followed ({', '.join(sorted(links))}); give the directories themselves"
+    if links == relative.keys():
+        raise CatalogError(f"{spec.name}: no file; {unfollowed}")
+    relative = {path: full for path, full in relative.items() if path not in links}
     chosen_by = f" matches --include {' '.join(spec.include)}" if spec.include else ""
     chosen = choose(list(relative), spec.include)
     if spec.split is not None:
@@ -61,10 +66,16 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
     except Exception as error:  # as above
         raise CatalogError(f"{spec.name}: cannot be read: {type(error).__name__}: {error}") from error
     notes = () if spec.include or spec.split else split_notes(taken.paths)
-    return Catalog(dataset, sources, (*notes, *taken.notes))
+    return Catalog(dataset, sources, (*notes, *taken.notes, *([unfollowed] if links else [])))
 
 
 def _source(fs: Any, path: str, full: str, info: Mapping[str, Any]) -> SourceFile:
+    local = files.local_path(fs, full)
+    if local is not None and not local.is_file():  # who opens a pipe waits
+        raise CatalogError(
+            f"{full}: a pipe, a socket, a device, or a link that leads to no file; remove it, or choose files with "
+            "--include"
+        )
     if info.get("size") is None:  # a page of links, as HTTP servers list directories
         info = fs.info(full)
     if info.get("size") is None:

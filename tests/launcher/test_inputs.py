@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -297,3 +298,29 @@ def test_a_directory_with_an_equals_sign(tmp_path: Path, monkeypatch: pytest.Mon
     assert spec_of("year=2024").named == ()
     assert spec_of("year=2025").named == (("year", "2025"),)
     assert spec_of("./year=2025").named == ()
+
+
+def test_links(tmp_path: Path) -> None:
+    """Links to files are files; those to directories are not followed, and named."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "b.txt").write_text("b")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "far").symlink_to(tmp_path / "far")
+    with pytest.raises(CatalogError, match=r"no file; links to directories are not followed \(far\)"):
+        files_catalog(DatasetSpec(name=f"{tmp_path}/in"))
+    (tmp_path / "in" / "b.txt").symlink_to(tmp_path / "far" / "b.txt")
+    catalog = files_catalog(DatasetSpec(name=f"{tmp_path}/in"))
+    assert [(file.path, file.size) for file in catalog.files] == [("b.txt", 1)]
+    assert catalog.notes == ("links to directories are not followed (far); give the directories themselves",)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link that leads nowhere", "link to itself"])
+def test_files_that_are_none(kind: str, tmp_path: Path) -> None:
+    """What is no file is refused by name at once: who opens a pipe would wait for ever."""
+    (tmp_path / "a.txt").write_text("a")
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "b.txt")
+    else:
+        (tmp_path / "b.txt").symlink_to(tmp_path / ("b.txt" if "itself" in kind else "nowhere"))
+    with pytest.raises(CatalogError, match=r"/b\.txt: a pipe, .*or a link that leads to no file; remove it, or"):
+        files_catalog(DatasetSpec(name=str(tmp_path)))
