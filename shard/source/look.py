@@ -9,6 +9,7 @@ from shard.records.inputs import kind_of
 from shard.records.job import Dataset, Unit
 from shard.source.jsonl import JsonLines, parsed_line
 from shard.source.lines import Block, blocks, without_mark
+from shard.source.parquet import open_parquet, require_text_column
 from shard.source.readers import READERS, Opening
 from shard.source.spanfile import SpanFile
 from shard.source.tar import members
@@ -35,6 +36,8 @@ def holds_text(source: Path | SpanFile, unit: Unit, dataset: Dataset, *, where: 
             elif kind.format == "jsonl":
                 for block in islice(blocks(opening.stream(), where=where, block_bytes=_LOOK_BYTES), 1):
                     _look_at_lines(block, opening)
+            elif kind.format == "parquet":
+                _look_at_schema(opening)
             else:
                 READERS[kind.format](opening)
         except SourceKindError:
@@ -42,6 +45,13 @@ def holds_text(source: Path | SpanFile, unit: Unit, dataset: Dataset, *, where: 
         except SourceError:
             return False
     return True
+
+
+def _look_at_schema(opening: Opening) -> None:
+    """Of row groups nothing is asked: where a footer is damaged, that may end the process. A rank is started again."""
+    file = open_parquet(opening.source, where=opening.where)
+    opening.stack.callback(file.close)
+    require_text_column(file, opening.dataset.text_column, where=opening.where)
 
 
 def _look_at_members(opening: Opening) -> None:

@@ -70,16 +70,15 @@ def _end_of(source: Any) -> bytes:
 
 
 def require_text_column(file: pq.ParquetFile, column: str, *, where: str) -> None:
-    """Raise SourceError unless `column` is a top-level column of strings, or of lists of them."""
+    """Raise SourceKindError unless `column` is a top-level column of strings, or of lists of them."""
     require_strings(file.schema_arrow, column, where=where)
+    _leaf(file, column, where)
 
 
 def row_groups_of(unit: Unit, file: pq.ParquetFile, column: str, *, where: str) -> RowGroups:
     """The row groups whose first byte lies in the unit's part of the file."""
     metadata = file.metadata
-    leaves = _leaves(file, column)
-    if len(leaves) != 1:
-        raise SourceKindError(f"{where}: column {column!r} is not a plain column of strings, or of lists of them")
+    leaf = _leaf(file, column, where)
     indices: list[int] = []
     spans: list[Span] = []
     batch_rows: list[int] = []
@@ -91,7 +90,7 @@ def row_groups_of(unit: Unit, file: pq.ParquetFile, column: str, *, where: str) 
         # never past the end, so that no group belongs to nobody.
         first_byte = min(max(first_byte, _first_byte(group)), unit.size - 1)
         if unit.byte_start <= first_byte < unit.byte_end:
-            chunk = group.column(leaves[0])
+            chunk = group.column(leaf)
             start = _chunk_start(chunk)
             spans.append(Span(start, start + chunk.total_compressed_size))
             indices.append(index)
@@ -152,13 +151,17 @@ def _batches(file: pq.ParquetFile, groups: RowGroups, column: str) -> Iterator[A
         start = end
 
 
-def _leaves(file: pq.ParquetFile, column: str) -> list[int]:
-    """Numbers of the columns, as the footer counts them, that hold the text."""
+def _leaf(file: pq.ParquetFile, column: str, where: str) -> int:
+    """Number of the column, as the footer counts them, that holds the text. Raises SourceKindError."""
     leaves = enumerate(map(file.metadata.schema.column, range(file.metadata.num_columns)))
     # By path: a nested field may have the same name. Elements of a list are below it, under a name that varies.
     if is_list(file.schema_arrow.field(column).type):
-        return [n for n, leaf in leaves if leaf.path.startswith(f"{column}.") and leaf.max_repetition_level == 1]
-    return [n for n, leaf in leaves if leaf.path == column]
+        found = [n for n, leaf in leaves if leaf.path.startswith(f"{column}.") and leaf.max_repetition_level == 1]
+    else:
+        found = [n for n, leaf in leaves if leaf.path == column]
+    if len(found) != 1:
+        raise SourceKindError(f"{where}: column {column!r} is not a plain column of strings, or of lists of them")
+    return found[0]
 
 
 def _chunk_start(chunk: Any) -> int:

@@ -2,6 +2,9 @@
 
 import base64
 import io
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -244,3 +247,32 @@ def test_row_groups_without_rows(sizes: list[int], page_index: bool, tmp_path: P
         for size in sizes:
             writer.write_table(pa.table({"text": pa.array(["x"] * size, pa.string())}))
     assert read(tmp_path / "a.parquet") == (["x"] * sum(sizes), {})
+
+
+_LOOK = """
+import sys
+from pathlib import Path
+from shard.errors import SourceError
+from shard.records.job import Dataset, Unit
+from shard.source.look import holds_text
+path = Path(sys.argv[1])
+whole = path.read_bytes()
+dataset = Dataset(kind="files", name="d", root="/", revision="0", text_column="text")
+unit = Unit(ordinal=0, path=path.name, size=len(whole), content_id="tail:x")
+for at in range(int(sys.argv[2]), len(whole) - 8):
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    try:
+        holds_text(path, unit, dataset, where="f")
+    except SourceError:
+        continue
+"""
+
+
+def test_look_at_damaged_footers(tmp_path: Path) -> None:
+    """Whichever byte of a footer is damaged, a plan can look into it; Arrow may end the process that asks for more."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["one", "two", None] * 10}), path, row_group_size=10)
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    subprocess.run([sys.executable, "-c", _LOOK, str(path), str(footer)], check=True, env=environment)
