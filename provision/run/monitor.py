@@ -65,7 +65,8 @@ class ClusterState:
     @property
     def text_per_byte(self) -> float:
         """Bytes of text that a byte of source gives."""
-        return self._text_seen / self._source_seen if self._source_seen else _TEXT_PER_SOURCE_BYTE
+        # Also while only files without any text were seen: rates are divided by it.
+        return self._text_seen / self._source_seen if self._text_seen else _TEXT_PER_SOURCE_BYTE
 
     @property
     def waiting(self) -> bool:

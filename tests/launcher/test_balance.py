@@ -39,13 +39,13 @@ def heard(state: ClusterState, now: float, *names: str, rate: float = 16e6, pend
             )  # fmt: skip
 
 
-def finish(state: ClusterState, name: str, now: float, *, but: int = 0) -> None:
+def finish(state: ClusterState, name: str, now: float, *, but: int = 0, text: int = 16 * MIB) -> None:
     """A host commits all its units but some, and says that it has nothing left if there are none."""
     for ordinal in sorted(state.hosts[name].todo)[: len(state.hosts[name].todo) - but]:
         figures = dict.fromkeys(("documents", "holdout_documents", "tokens", "holdout_tokens", "dropped"), 0)
         state.apply(
             UnitDone(
-                host=name, unit=ordinal, rank=0, row_start=0, row_end=0, file_rows=0, text_bytes=16 * MIB, seconds=1.0,
+                host=name, unit=ordinal, rank=0, row_start=0, row_end=0, file_rows=0, text_bytes=text, seconds=1.0,
                 **figures,
             ),
             now,
@@ -61,6 +61,14 @@ def test_a_cluster_at_work_is_left_alone() -> None:
     heard(state, 20.0, *HOSTS)
     assert next_steps(state, 21.0) == []
     assert not finished(state, set())
+
+
+def test_files_without_any_text() -> None:
+    """Units of no row and no byte of text say nothing of speeds, and are no obstacle to evening them out."""
+    state = cluster()
+    finish(state, "alpha", 20.0, text=0)
+    heard(state, 20.0, "beta", "gamma")
+    assert [type(step) for step in next_steps(state, 21.0)] == [Shift]
 
 
 def test_silence_is_looked_into_and_then_believed() -> None:
