@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.jobs import write_benchmark_job
 from benchmarks.measure import BenchmarkError, Command, measure
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit

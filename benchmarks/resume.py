@@ -31,8 +31,9 @@ from provision.plan.units import units_of
 from provision.prepare.prepare import list_dataset
 from shard.formats.megatron import index_bytes
 from shard.records.frozen import sealed_json
-from shard.records.job import FORMAT_VERSION, Holdout, Job, Unit
+from shard.records.job import FORMAT_VERSION, Holdout, Job
 from shard.records.shards import SPLITS, ShardRecord, Split, UnitSource
+from shard.records.unit import Unit
 from shard.storage.store import open_store
 from tests.support.jobs import make_job
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from shard.records.dataset import Dataset
 from shard.records.identity import Identity
-from shard.records.job import FORMAT_VERSION, Holdout, Job, TokenizerSpec, Unit
+from shard.records.job import FORMAT_VERSION, Holdout, Job, TokenizerSpec
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.storage.store import Directories
 
 

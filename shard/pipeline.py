@@ -10,8 +10,9 @@ from shard.batch import TextBatch, TokenBatch
 from shard.formats.frames import Codec
 from shard.formats.payload import payload_of
 from shard.overlap import RunAhead, stages
-from shard.records.job import Job, Unit
+from shard.records.job import Job
 from shard.records.shards import ShardRecord, Split, UnitSource
+from shard.records.unit import Unit
 from shard.signatures.rows import rows_of
 from shard.source.download import Scratch
 from shard.source.intake import Intake

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from shard.batch import TextBatch
 from shard.errors import SourceChangedError, SourceError, SourceReadError
 from shard.formats.ranks import table_bytes
-from shard.records.job import Dataset, TokenizerSpec, Unit
+from shard.records.job import Dataset, TokenizerSpec
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.opened import open_unit
 from shard.tokenizer.load import load_tokenizer

@@ -18,7 +18,7 @@ import pyarrow as pa
 from shard.batch import TextBatch
 from shard.errors import DiskFullError, JobError, StoreError
 from shard.records.dataset import Dataset
-from shard.records.job import Unit
+from shard.records.unit import Unit
 from shard.source.parts import opening
 from shard.storage.disk import fsync_directory, is_full
 from shard.storage.stored import Stored

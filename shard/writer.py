@@ -19,9 +19,10 @@ from shard.formats.megatron import index_bytes
 from shard.formats.payload import Payload
 from shard.records.dedup import Scheme
 from shard.records.frozen import sealed_json
-from shard.records.job import FORMAT_VERSION, Job, Unit
+from shard.records.job import FORMAT_VERSION, Job
 from shard.records.shards import SPLITS, ShardRecord, Split, UnitSource
 from shard.records.trainers import SIGNATURES, sidecars_for
+from shard.records.unit import Unit
 from shard.signatures.rows import Rows, SignatureFile
 from shard.storage.disk import disk_full_named, fsync_directory, write_atomic
 from shard.storage.payloadfile import FramedFile, PayloadFile, RawFile

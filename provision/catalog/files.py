@@ -15,7 +15,8 @@ from provision.catalog.split import of_split, split_notes
 from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose
 from provision.errors import CatalogError
 from shard.errors import SourceReadError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
+from shard.records.unit import Unit
 from shard.source import files
 from shard.source.spanfile import SpanFile
 

@@ -25,8 +25,9 @@ from provision.catalog.look import look_for_text
 from provision.catalog.split import of_split, split_notes
 from provision.catalog.types import Catalog, DatasetSpec, SourceFile, choose
 from provision.errors import CatalogError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.hub import HubFile
 from shard.source.spanfile import SpanFile
 

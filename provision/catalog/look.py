@@ -7,7 +7,8 @@ from pathlib import Path
 from provision.catalog.types import SourceFile
 from provision.errors import CatalogError
 from shard.errors import SourceError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
+from shard.records.unit import Unit
 from shard.source.look import holds_text
 from shard.source.spanfile import SpanFile
 

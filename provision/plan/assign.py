@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from provision.plan.plan import Plan
-from shard.records.job import Unit
+from shard.records.unit import Unit
 
 
 def assign(units: Iterable[Unit], ranks: Sequence[int], placed: Mapping[int, int]) -> list[list[int]]:

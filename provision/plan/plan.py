@@ -13,16 +13,9 @@ from provision.hosts import Host
 from provision.plan.units import units_of
 from shard.records.compression import Compression
 from shard.records.frozen import Record, canonical_json
-from shard.records.job import (
-    Dataset,
-    Holdout,
-    Identity,
-    TokenizerSpec,
-    Unit,
-    identity_of,
-    require_readable,
-)
+from shard.records.job import Dataset, Holdout, Identity, TokenizerSpec, identity_of, require_readable
 from shard.records.options import Options
+from shard.records.unit import Unit
 
 PLAN_VERSION = 1
 

@@ -7,7 +7,7 @@ from provision.catalog.types import SourceFile
 from provision.errors import PlanError
 from shard.records.frozen import canonical_json
 from shard.records.inputs import BY_SUFFIX, Input, is_cut, is_grouped, kind_of
-from shard.records.job import Member, Unit
+from shard.records.unit import Member, Unit
 
 GROUPED = "group:"
 """Begins the content id of a unit of several files."""

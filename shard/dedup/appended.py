@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from shard.records.frozen import canonical_json
 from shard.records.identity import Identity, identity_at, without_some
-from shard.records.job import Unit
+from shard.records.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)

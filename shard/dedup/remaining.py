@@ -12,9 +12,9 @@ from shard.errors import JobError
 from shard.formats.payload import Payload
 from shard.pipeline import Workplace, Written
 from shard.records.identity import broken_link
-from shard.records.job import Unit
 from shard.records.removal import Removal
 from shard.records.shards import SPLITS, Split, belongs, read_directory, read_shard
+from shard.records.unit import Unit
 from shard.storage.stored import StoredShard
 from shard.writer import UnitWriter
 

@@ -20,8 +20,9 @@ from shard.errors import JobError
 from shard.records.compression import RANKS_FILE
 from shard.records.identity import Identity
 from shard.records.inputs import BY_SUFFIX
-from shard.records.job import Dataset, Holdout, Job, TokenizerSpec, Unit
+from shard.records.job import Dataset, Holdout, Job, TokenizerSpec
 from shard.records.shards import ShardRecord, Split
+from shard.records.unit import Unit
 from shard.storage.links import link_or_copy
 from shard.storage.rankfile import read_codec
 from shard.storage.store import Directories, open_store

@@ -19,10 +19,11 @@ from shard.host.ranklink import Broken, Committed, Counted, Failed, RankEnd
 from shard.pipeline import Counters, Workplace, Written, write_unit
 from shard.processes import die_with_parent
 from shard.records.frozen import read_record
-from shard.records.job import Job, Unit
+from shard.records.job import Job
 from shard.records.progress import shorten
 from shard.records.shards import ShardRecord
 from shard.records.trainers import SIGNATURES
+from shard.records.unit import Unit
 from shard.signatures.signing import sign_shard
 from shard.signatures.text import TokenBytes, token_bytes_of
 from shard.source.bandwidth import FILE, SharedRate

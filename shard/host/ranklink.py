@@ -6,8 +6,8 @@ import threading
 
 import msgspec
 
-from shard.records.job import Unit
 from shard.records.shards import ShardRecord
+from shard.records.unit import Unit
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

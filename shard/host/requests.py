@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from shard.errors import JobError, ShardError
-from shard.records.job import Unit
+from shard.records.unit import Unit
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from shard.records.job import Unit
+from shard.records.unit import Unit
 
 
 class UnitQueue:

@@ -10,8 +10,9 @@ from shard.host.commits import counts_of
 from shard.host.requests import Answer, AnyRequest, Release
 from shard.host.schedule import UnitQueue
 from shard.records.frozen import canonical_json
-from shard.records.job import Job, Unit
+from shard.records.job import Job
 from shard.records.progress import AnyEvent, HostDone, HostIdle, UnitCounts, UnitsKept, shorten
+from shard.records.unit import Unit
 from shard.storage.disk import write_atomic
 from shard.storage.present import lacking_sidecars
 from shard.storage.store import Directories, committed, discard

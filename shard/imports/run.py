@@ -16,8 +16,9 @@ from shard.imports import catid, datatrove, llmc, megatron, nanogpt, parquet
 from shard.imports.blocks import Documents, checked
 from shard.imports.options import ImportOptions
 from shard.imports.sources import Source, in_order
-from shard.records.job import Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.records.job import Dataset, Holdout, Job, TokenizerSpec, identity_of
 from shard.records.shards import SPLITS, ShardRecord, Split, UnitSource
+from shard.records.unit import Unit
 from shard.storage.store import Directories, open_store
 from shard.storage.whole import appearing
 from shard.verify.tokens import never_text

@@ -15,13 +15,14 @@ import msgspec
 from shard.records.compression import Compression
 from shard.records.dataset import Dataset as Dataset
 from shard.records.dataset import require_dataset
-from shard.records.frozen import Record, canonical_json, require, require_directory, stays_below
+from shard.records.frozen import Record, canonical_json, require, require_directory
 from shard.records.identity import Identity as Identity
 from shard.records.identity import broken_link
 from shard.records.inputs import BY_SUFFIX
 from shard.records.options import Options
 from shard.records.removal import Removal
 from shard.records.trainers import require_served
+from shard.records.unit import MOST_UNITS, Unit
 
 FORMAT = "shardfleet"
 FORMAT_VERSION = 1
@@ -33,73 +34,6 @@ _RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _BARE_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
-_MOST_UNITS = 10**9
-_MOST_BYTES = 1 << 60
-
-
-class Member(Record, frozen=True, kw_only=True, array_like=True):
-    """One of several small files that are one unit."""
-
-    path: str
-    size: int
-    content_id: str
-
-    def __post_init__(self) -> None:
-        require(bool(self.path) and stays_below(self.path), f"path {self.path!r} leads out of the dataset")
-        require(0 <= self.size <= _MOST_BYTES, f"{self.path}: size {self.size} is negative or absurd")
-
-
-class Unit(Record, frozen=True, kw_only=True):
-    """The atom of work: one source file, one of `parts` equal byte ranges of it, or several small files.
-
-    A row group, or a line, belongs to the part that holds its first byte, so the launcher splits files without reading
-    a footer and the split depends on the dataset alone (the rule of Hadoop's input splits).
-    """
-
-    ordinal: int
-    """Position in dataset order; names the shard."""
-    path: str
-    """Relative to the root of the dataset, as the Hub or the file system spells it; of several files, the first."""
-    size: int
-    """Bytes of the whole source file, or of all files."""
-    content_id: str
-    """`sha256:…` (LFS), `git:…` (blob), `etag:…`, `tail:…` (size and last 64 KiB), or `group:…` (of several files)."""
-    part: int = 0
-    parts: int = 1
-    # Not None: what a unit of one file is spelled like must never change, for it decides the fingerprint.
-    members: tuple[Member, ...] | msgspec.UnsetType = msgspec.UNSET
-    """Several small files, a document each; unset for one file."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.ordinal < _MOST_UNITS, f"unit ordinal {self.ordinal} is negative or absurd")
-        require(bool(self.path), f"unit {self.ordinal} has no path")
-        require(stays_below(self.path), f"unit {self.ordinal}: path {self.path!r} leads out of the dataset")
-        require(0 <= self.size <= _MOST_BYTES, f"unit {self.ordinal}: size {self.size} is negative or absurd")
-        require(0 <= self.part < self.parts <= _MOST_UNITS, f"unit {self.ordinal}: part {self.part} of {self.parts}")
-        if self.members is not msgspec.UNSET:
-            total = sum(member.size for member in self.members)
-            require(total == self.size, f"unit {self.ordinal}: {self.size} bytes, but its files have {total}")
-            require(self.parts == 1, f"unit {self.ordinal}: several files are not cut into parts")
-
-    @property
-    def byte_start(self) -> int:
-        """First byte of the part (inclusive)."""
-        return self.size * self.part // self.parts
-
-    @property
-    def byte_end(self) -> int:
-        """End of the part (exclusive)."""
-        return self.size * (self.part + 1) // self.parts
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of source this unit stands for."""
-        return self.byte_end - self.byte_start
-
-    @property
-    def stem(self) -> str:
-        """File name of the unit's shards, without suffix."""
-        return f"{self.ordinal:06d}"
 
 
 class TokenizerSpec(Record, frozen=True, kw_only=True):
@@ -193,7 +127,7 @@ class Job(Record, frozen=True, kw_only=True):
         require(bool(_HOST.fullmatch(self.host)), f"host {self.host!r} is no host name")
         require(1 <= self.ranks <= MAX_RANKS, f"host {self.host}: {self.ranks} ranks")
         require(
-            0 <= self.first_rank <= self.world_size - self.ranks <= _MOST_UNITS,
+            0 <= self.first_rank <= self.world_size - self.ranks <= MOST_UNITS,
             f"host {self.host}: {self.ranks} ranks from {self.first_rank} on are not among {self.world_size}",
         )
         require_directory("output_dir", self.output_dir)

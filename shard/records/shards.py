@@ -9,8 +9,9 @@ import msgspec
 from shard.records.frozen import Record, read_sealed, require
 from shard.records.identity import Identity, identity_at
 from shard.records.inputs import LineRange
-from shard.records.job import FORMAT, FORMAT_VERSION, Job, Unit
+from shard.records.job import FORMAT, FORMAT_VERSION, Job
 from shard.records.trainers import SIDECARS
+from shard.records.unit import Unit
 
 Split = Literal["train", "holdout"]
 SPLITS: tuple[Split, Split] = ("train", "holdout")

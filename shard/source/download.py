@@ -11,8 +11,9 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from shard.errors import ShardError, SourceChangedError, SourceError, SourceReadError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.patience import TransientError, hub_error, patiently
 from shard.storage.disk import disk_full_named
 

@@ -10,7 +10,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from shard.errors import SourceChangedError, SourceReadError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
+from shard.records.unit import Unit
 
 _TAIL_BYTES = 64 << 10
 

@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from shard.errors import SourceError, SourceReadError
-from shard.records.job import Member, Unit
+from shard.records.unit import Member, Unit
 from shard.source.bytestream import ByteStream
 from shard.source.lines import LONGEST_BYTES
 from shard.source.readers import Reading, documents_reading, plain, whole_document

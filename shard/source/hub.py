@@ -16,8 +16,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._headers import build_hf_headers
 
 from shard.errors import SourceChangedError, SourceError, SourceReadError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.gulps import gulps
 from shard.source.patience import TRANSIENT_STATUS, TransientError, hub_error, patiently, transient
 

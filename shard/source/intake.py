@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
-from shard.records.job import Unit
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.hub import connections
 from shard.source.spanqueue import SpanQueue
 

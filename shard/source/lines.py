@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from shard.errors import SourceError, SourceKindError
-from shard.records.job import Unit
+from shard.records.unit import Unit
 
 BLOCK_BYTES = 4 << 20
 LONGEST_BYTES = 1 << 30

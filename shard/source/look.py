@@ -6,7 +6,8 @@ from pathlib import Path
 
 from shard.errors import SourceError, SourceKindError
 from shard.records.inputs import kind_of
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
+from shard.records.unit import Unit
 from shard.source.jsonl import JsonLines, parsed_line
 from shard.source.lines import Block, blocks, without_mark
 from shard.source.parquet import open_parquet, require_text_column

@@ -10,8 +10,9 @@ from msgspec import UNSET
 from shard.batch import TextBatch
 from shard.errors import SourceError
 from shard.records.inputs import kind_of
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.group import open_group
 from shard.source.intake import Intake

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from shard.batch import TextBatch
 from shard.errors import SourceError, SourceKindError, SourceReadError
-from shard.records.job import Unit
+from shard.records.unit import Unit
 from shard.source.spans import Span
 from shard.source.strings import BATCH_BYTES, BATCH_ROWS_MOST, is_list, require_strings, text_batch
 

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from shard.batch import TextBatch
 from shard.records.dataset import Dataset
-from shard.records.job import Unit
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit

@@ -8,7 +8,8 @@ from pathlib import Path
 from shard.batch import TextBatch
 from shard.errors import SourceError
 from shard.records.inputs import Format, Kind, LineRange
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
+from shard.records.unit import Unit
 from shard.source.arrow import ArrowFile
 from shard.source.bytestream import ByteStream
 from shard.source.jsonl import JsonLines

@@ -7,8 +7,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from shard.errors import SourceReadError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source import files
 from shard.source.download import Scratch
 from shard.source.hub import HubFile

@@ -15,9 +15,10 @@ from shard.formats.megatron import read_index
 from shard.formats.olmo import table_bytes
 from shard.formats.payload import DTYPES
 from shard.records.frozen import sealed_json
-from shard.records.job import Job, Unit
+from shard.records.job import Job
 from shard.records.shards import SPLITS, ShardRecord, Split
 from shard.records.trainers import ALIASES, SIDECARS, SIGNATURES
+from shard.records.unit import Unit
 from shard.storage.disk import disk_full_named, file_sha256, fsync_directory, write_atomic
 from shard.storage.links import alias
 from shard.storage.present import lacking_sidecars

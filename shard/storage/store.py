@@ -15,7 +15,7 @@ from shard.errors import FingerprintError, JobError, StoreError
 from shard.records.compression import RANKS_FILE
 from shard.records.frozen import sealed_json
 from shard.records.identity import identity_at
-from shard.records.job import Job, Unit
+from shard.records.job import Job
 from shard.records.shards import (
     DIRECTORY_FILE,
     ShardRecord,
@@ -26,6 +26,7 @@ from shard.records.shards import (
     read_shard,
 )
 from shard.records.trainers import SIDECARS
+from shard.records.unit import Unit
 from shard.storage.disk import disk_full_named, fsync_directory, write_atomic
 from shard.storage.lock import LOCK_FILE, holder_of, lock_for_run, try_lock
 from shard.storage.present import is_whole, listed_sidecars

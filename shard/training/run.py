@@ -9,7 +9,8 @@ from pathlib import Path
 
 from shard.errors import TokenizerError
 from shard.records.frozen import sealed_json
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
+from shard.records.unit import Unit
 from shard.source.parts import opening
 from shard.storage.whole import appearing, make_last
 from shard.training.alphabet import Alphabet, alphabet_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shard.batch import TextBatch
-from shard.records.job import Unit
+from shard.records.unit import Unit
 from shard.source.parts import Open
 from shard.training.spool import Spool
 

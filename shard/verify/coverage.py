@@ -12,9 +12,9 @@ from typing import Literal
 
 from shard.records.frozen import canonical_json
 from shard.records.identity import Identity, identity_at
-from shard.records.job import Unit
 from shard.records.progress import ranges_of
 from shard.records.shards import SPLITS, Split
+from shard.records.unit import Unit
 from shard.verify.chain import LineChain, end_problems, row_problems
 from shard.verify.report import Coverage, DirectoryReport, Finding, Report, UnitFacts
 

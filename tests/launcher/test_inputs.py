@@ -21,7 +21,8 @@ from provision.plan.estimates import disk_needed
 from provision.plan.units import units_of
 from provision.prepare.prepare import list_dataset
 from shard.records.inputs import Input, Kind, kind_of
-from shard.records.job import Dataset, Holdout, TokenizerSpec, Unit, identity_of
+from shard.records.job import Dataset, Holdout, TokenizerSpec, identity_of
+from shard.records.unit import Unit
 from tests.support.inputs import PER_LINE, arrow_stream, json_lines, tar_of
 from tests.support.plans import MIB, dataset, plan_of
 

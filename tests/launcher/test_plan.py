@@ -16,7 +16,8 @@ from provision.plan.hostjob import job_of
 from provision.plan.plan import Plan, run_id_of
 from provision.plan.units import units_of
 from shard.records.frozen import canonical_json
-from shard.records.job import Holdout, Job, Unit
+from shard.records.job import Holdout, Job
+from shard.records.unit import Unit
 from tests.support.jobs import rank_spec
 from tests.support.plans import MIB, dataset, plan_of, source_files
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from huggingface_hub import HfApi, RepoFile
 
 from shard.records.compression import RANKS_FILE, Compression
-from shard.records.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.records.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, identity_of
 from shard.records.options import Options
 from shard.records.shards import ShardRecord
+from shard.records.unit import Unit
 from shard.sampling import sample_ranks
 from shard.source.files import content_id, filesystem
 from shard.tokenizer.hf import HfReference

@@ -10,8 +10,9 @@ import numpy as np
 from shard.formats.megatron import index_bytes
 from shard.formats.payload import payload_of
 from shard.records.frozen import sealed_json
-from shard.records.job import TokenizerSpec, Unit
+from shard.records.job import TokenizerSpec
 from shard.records.shards import UnitSource, read_directory, read_shard
+from shard.records.unit import Unit
 from shard.storage.store import open_store
 from shard.writer import UnitWriter
 from tests.support.batches import token_batch_of

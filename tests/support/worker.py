@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shard.pipeline import Counters, Workplace, write_unit
-from shard.records.job import Job, Unit
+from shard.records.job import Job
 from shard.records.shards import ShardRecord, Split
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.storage.rankfile import read_codec
 from shard.storage.store import open_store, put_ranks, scratch_of

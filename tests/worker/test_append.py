@@ -13,8 +13,9 @@ from shard.host.commits import commits_of
 from shard.host.contents import contents_of
 from shard.records.frozen import sealed_json
 from shard.records.identity import Identity, broken_link, identity_at
-from shard.records.job import Holdout, Job, Unit, identity_of
+from shard.records.job import Holdout, Job, identity_of
 from shard.records.shards import DIRECTORY_FILE, read_directory, read_shard
+from shard.records.unit import Unit
 from shard.source.files import content_id, filesystem
 from shard.storage.store import committed, open_store
 from shard.storage.stored import open_stored

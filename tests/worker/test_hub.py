@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from shard.errors import SourceChangedError, SourceError, SourceReadError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.hub import HubFile
 from shard.source.opened import open_unit

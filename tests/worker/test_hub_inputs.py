@@ -14,8 +14,9 @@ from provision.errors import CatalogError
 from provision.plan.units import units_of
 from shard.errors import SourceReadError
 from shard.records.inputs import Input
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit

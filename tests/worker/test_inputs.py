@@ -23,7 +23,8 @@ from provision.plan.units import units_of
 from provision.prepare.prepare import list_dataset
 from shard.errors import SourceChangedError, SourceError, SourceKindError, SourceReadError
 from shard.records.inputs import Input
-from shard.records.job import Holdout, Job, Unit
+from shard.records.job import Holdout, Job
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.lines import Block, Part, blocks
 from shard.source.opened import open_unit
@@ -610,7 +611,8 @@ _MEMORY = """
 import sys
 from pathlib import Path
 from shard.records.inputs import Input
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
+from shard.records.unit import Unit
 from shard.records.options import Options
 from shard.source.download import Scratch
 from shard.source.files import content_id, filesystem

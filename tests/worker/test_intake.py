@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from shard.errors import SourceError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.intake import Intake
 from shard.source.opened import open_unit

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from shard.errors import JobError
 from shard.records.frozen import canonical_json, read_record, sealed_json
-from shard.records.job import Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.records.job import Dataset, Holdout, Job, TokenizerSpec, identity_of
 from shard.records.options import Options
 from shard.records.shards import ShardRecord, UnitSource, directory_record, matches, read_directory, read_shard
+from shard.records.unit import Unit
 from tests.support.jobs import BYTES_SPEC, make_job, write_job
 
 UNIT = Unit(ordinal=0, path="a.parquet", size=10, content_id="etag:x")

@@ -253,7 +253,8 @@ _LOOK = """
 import sys
 from pathlib import Path
 from shard.errors import SourceError
-from shard.records.job import Dataset, Unit
+from shard.records.job import Dataset
+from shard.records.unit import Unit
 from shard.source.look import holds_text
 path = Path(sys.argv[1])
 whole = path.read_bytes()

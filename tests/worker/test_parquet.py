@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from shard.batch import TextBatch
 from shard.errors import SourceChangedError, SourceError, SourceReadError
-from shard.records.job import Unit
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.opened import open_unit
 from shard.source.parquet import RowGroups, open_parquet, read_texts, require_text_column, row_groups_of
@@ -242,7 +242,7 @@ _MEMORY_PROGRAM = """
 import resource, sys
 from pathlib import Path
 from shard.source.parquet import open_parquet, read_texts, row_groups_of
-from shard.records.job import Unit
+from shard.records.unit import Unit
 import os
 size = os.path.getsize(sys.argv[1])
 unit = Unit(ordinal=0, path="f", size=size, content_id="etag:x")

@@ -21,7 +21,7 @@ from shard.host.requests import (
     encode_request,
     listening,
 )
-from shard.records.job import Unit
+from shard.records.unit import Unit
 
 UNIT = Unit(ordinal=7, path="a.parquet", size=9, content_id="x")
 

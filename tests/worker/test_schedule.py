@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from shard.host.schedule import UnitQueue
-from shard.records.job import Unit
+from shard.records.unit import Unit
 
 ATTEMPTS = 3
 FILES, PARTS = 4, 3

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from shard.batch import TextBatch
 from shard.errors import StoreError, TokenizerError
-from shard.records.job import Unit
+from shard.records.unit import Unit
 from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.hf import HfReference
 from shard.tokenizer.load import load_tokenizer

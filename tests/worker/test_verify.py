@@ -18,8 +18,9 @@ import pytest
 from shard.errors import JobError
 from shard.formats.megatron import index_bytes, read_index
 from shard.records.frozen import sealed_json
-from shard.records.job import Holdout, Job, Unit, identity_of
+from shard.records.job import Holdout, Job, identity_of
 from shard.records.shards import Split, read_directory, read_shard
+from shard.records.unit import Unit
 from shard.verify.coverage import prove_coverage, report_of
 from shard.verify.directory import verify_directory
 from shard.verify.report import DirectoryReport, Report

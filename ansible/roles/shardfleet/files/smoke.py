@@ -19,8 +19,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 import provision  # noqa: F401  the launcher's half, which is not used here, must import all the same
 from shard.pipeline import Counters, Workplace, write_unit
-from shard.records.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, Unit, identity_of
+from shard.records.job import FORMAT_VERSION, Dataset, Holdout, Job, TokenizerSpec, identity_of
 from shard.records.options import Options
+from shard.records.unit import Unit
 from shard.source.download import Scratch
 from shard.source.files import content_id, filesystem
 from shard.storage.store import open_store, scratch_of
