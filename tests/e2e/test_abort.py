@@ -392,7 +392,7 @@ def test_hosts_may_go_on_without_a_launcher(pair_fleet: Fleet) -> None:
     """With `--on-disconnect continue` hosts finish without their launcher."""
     fleet = pair_fleet
     fleet.hold_after(4)
-    running = fleet.start("--on-disconnect", "continue")
+    running = fleet.start("--on-disconnect", "continue", "--stall-seconds", "3")
     at_work(running, units=2)
     running.send(signal.SIGKILL)
     _until(lambda: not fleet.named("pdsh"))
