@@ -132,8 +132,9 @@ def test_once_when_ranks_have_just_signed(fleet: Fleet) -> None:
     with held(sidecar.with_suffix(".bin")) as hold:
         running = fleet.begin(dedup_argv(fleet, "never", "--plain"), terminal=True)
         hold.wait()
+        running.wait_for(lambda events: count(events, "host_done", "alpha") == 1)  # it reads its records no more
         alpha = held(last(fleet, "alpha", "json"))
-    with alpha as hold:  # its records are gathered when all ranks have ended
+    with alpha as hold:  # which are gathered when all ranks have ended
         hold.wait()
         assert count(running.events(), "host_done") == 2
         running.type(CTRL_C)

@@ -294,10 +294,14 @@ class Fleet:
         The first file, which planning reads, is not held. All of them may go to one host: with as many as its share,
         that host is done and no longer under way.
         """
+        self.hold_after_answers(2 * units, 0.05)  # a unit takes two: footer and text
+
+    def hold_after_answers(self, answers: int, seconds: float) -> None:
+        """So many more answers, each of which takes so long, and then none; what was armed before is forgotten."""
         others = {"where": "cdn", "path": "*/part-[!0]*"}
+        self.hub.clear()
         self.hub.arm(
-            # A unit takes two requests: footer and text.
-            {"kind": "stall", "seconds": 0.05, "times": 2 * units, **others},
+            {"kind": "stall", "seconds": seconds, "times": answers, **others},
             {"kind": "stall", "seconds": 3600.0, "times": None, **others},
         )
 
