@@ -75,7 +75,7 @@ def test_kills_at_random_moments(
     with running_fleet(tmp_path, many_files, {"alpha": 2, "beta": 2}) as fleet:
         kept = Kept(fleet)
         while schedule:
-            # A unit takes one answer or two. However long a busy machine takes for a start, it must not complete the run.
+            # A unit takes one answer or two: however long a start goes on, it cannot complete the run.
             fleet.hold_after_answers(max(1, min(6, (FILES - kept.units()) // 8)), 1.0)
             running = fleet.start("--fetch", ("stream", "download")[starts % 2])
             starts += 1
