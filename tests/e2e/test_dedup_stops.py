@@ -57,8 +57,8 @@ def of_group(group: int) -> list[str]:
 
 
 def require_nothing_left(fleet: Fleet) -> None:
-    fleet.wait_until_quiet(2.0)
-    wait_for(lambda: not asked(fleet) and not stoppers(fleet), 2.0)
+    fleet.wait_until_quiet(5.0)
+    wait_for(lambda: not asked(fleet) and not stoppers(fleet), 5.0)
     assert not [path for home in fleet.homes.values() for path in (home / fleet.base).rglob("*.tmp")]
 
 
@@ -89,7 +89,7 @@ def test_three_times_while_hosts_are_asked(fleet: Fleet) -> None:
         wait_for(lambda: running.text.count("^C") == 2)
         assert running.process.poll() is None
         running.type(CTRL_C)
-        assert running.wait(2.0) == 3, running.text
+        assert running.wait(8.0) == 3, running.text
         beta.send_signal(signal.SIGCONT)
     wait_for(lambda: not asked(fleet))
 
@@ -112,9 +112,9 @@ def test_twice_while_ranks_sign(fleet: Fleet) -> None:
         aborting = fleet.begin([SHARDFLEET, "abort", first_run(fleet).name], terminal=True)
         wait_for(lambda: bool(stoppers(fleet)))
         aborting.type(CTRL_C)
-        assert aborting.wait(3.0) == 3, aborting.text
+        assert aborting.wait(8.0) == 3, aborting.text
         assert "interrupted before every host was shown to be quiet" in aborting.text
-        wait_for(lambda: not of_group(aborting.pid), 1.0)
+        wait_for(lambda: not of_group(aborting.pid), 5.0)
         running.type(CTRL_C)
         running.wait_for(lambda events: count(events, "host_stopping", "alpha") == 1)
         running.type(CTRL_C)

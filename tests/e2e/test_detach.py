@@ -172,10 +172,10 @@ def test_who_is_attached_only_looks(pair_fleet: Fleet) -> None:
     until(lambda: len(followers(fleet)) == 4)
     until(lambda: "Ctrl+C detaches" in leaving.text, lambda: leaving.text)
     leaving.type(b"\x03")
-    assert leaving.wait(timeout=10) == 0
+    assert leaving.wait(timeout=20) == 0
     # What a terminal shows is copied a moment later.
     until(lambda: "detached: the run goes on; 'shardfleet attach" in leaving.text, lambda: leaving.text)
-    until(lambda: len(followers(fleet)) == 2, lambda: followers(fleet), timeout=5)
+    until(lambda: len(followers(fleet)) == 2, lambda: followers(fleet), timeout=20)
     assert len(fleet.supervisors()) == 2
     assert staying.process.poll() is None
 
@@ -184,7 +184,7 @@ def test_who_is_attached_only_looks(pair_fleet: Fleet) -> None:
     assert "no process is left on 2 hosts" in aborted.stdout
     assert staying.wait() == 130, staying.text
     assert "beta: stopping: SIGTERM" in staying.text
-    fleet.wait_until_quiet(timeout=1.0)
+    fleet.wait_until_quiet(timeout=5.0)
     assert followers(fleet) == []
     known = status(fleet)
     assert {host["state"] for host in known["hosts"].values()} == {"stopped"}
@@ -211,8 +211,8 @@ def test_attach_to_a_run_with_a_launcher(pair_fleet: Fleet) -> None:
     until(lambda: count(printed(leaving), "unit_done") >= 4, lambda: leaving.text)
     until(lambda: count(printed(leaving), "progress") >= 2, lambda: leaving.text)
     leaving.interrupt()
-    assert leaving.wait(timeout=10) == 0
-    until(lambda: followers(fleet) == [], lambda: followers(fleet), timeout=5)
+    assert leaving.wait(timeout=20) == 0
+    until(lambda: followers(fleet) == [], lambda: followers(fleet), timeout=20)
     known = status(fleet)
     assert {host["state"] for host in known["hosts"].values()} == {"running"}
     assert known["units_committed"] >= 4
@@ -325,8 +325,8 @@ def test_this_machine_alone(kind: str, request: pytest.FixtureRequest) -> None:
     else:
         until(lambda: len(followers(fleet)) == 1)
         attached.interrupt()
-        assert attached.wait(timeout=10) == 0
-        until(lambda: followers(fleet) == [], timeout=5)
+        assert attached.wait(timeout=20) == 0
+        until(lambda: followers(fleet) == [], timeout=20)
     fleet.fast()
     until(lambda: status(fleet)["hosts"]["localhost"]["state"] == "complete")
     assert ledger(fleet) == set(range(24))

@@ -31,4 +31,4 @@ def test_stopped_without_room_for_a_file(by: str, bare_fleet: Fleet) -> None:
             assert running.wait(20) == 130, running.text
             assert f"{run}/stopping: No space left on device" in running.text
         assert "Traceback" not in running.text
-        fleet.wait_until_quiet(2.0)
+        fleet.wait_until_quiet(5.0)

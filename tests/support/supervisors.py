@@ -61,7 +61,7 @@ class Supervisor:
             if not self._heard.wait_for(lambda: condition() or self.process.poll() is not None, PATIENCE):
                 raise TimeoutError(f"only heard {self.events}")
             if not condition():
-                self._heard.wait_for(condition, 2.0)
+                self._heard.wait_for(condition, 20.0)
             assert condition(), self.events
 
     def hang_up(self) -> None:
