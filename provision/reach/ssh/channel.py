@@ -194,7 +194,11 @@ class SshChannel:
         except PEER_FAILED as error:
             if isinstance(error, FileNotFoundError) and not missing_is_ours:
                 raise
-            reason = reason_of(error) if self._alive() else "the connection was lost; try again"
+            reason = reason_of(error)
+            if not self._alive():
+                # What ended the connection is known to its own thread; those who used it see no more than the end.
+                ended_by = self._transport.get_exception()
+                reason = f"the connection was lost ({reason_of(ended_by or error)}); try again"
             raise RemoteError(f"{self._host.name}: cannot {deed}: {reason}") from error
 
 
