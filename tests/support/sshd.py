@@ -123,7 +123,8 @@ def _start(directory: Path, name: str, sshd: str, sftp_server: str, host_key_typ
     for suffix in ("", ".pub"):
         shutil.copy(directory / f"host_key_{host_key_types[0]}{suffix}", directory / f"host_key{suffix}")
     shutil.copy(directory / "id.pub", directory / "authorized_keys")
-    # The session's home is that of the password database; here, every command is led to its own.
+    # The session's home is that of the password database; here, every command is led to its own, and so is the login
+    # shell before it: the start files of whoever runs the tests are no part of them, and may take their time.
     session = directory / "session.sh"
     session.write_text(
         f"#!/bin/sh\n"
@@ -140,6 +141,7 @@ def _start(directory: Path, name: str, sshd: str, sftp_server: str, host_key_typ
             + "".join(f'HostKey "{directory}/host_key_{kind}"\n' for kind in host_key_types)
             + f'AuthorizedKeysFile "{directory}/authorized_keys"\n'
             f'ForceCommand "{session}"\n'
+            f'SetEnv "HOME={home}"\n'
             f"Subsystem sftp {sftp_server}\n"
             "PidFile none\n"
             "StrictModes no\n"
