@@ -263,7 +263,7 @@ def account(tmp_path: Path) -> Iterator[Account]:
         settings = (host.directory / "sshd_config").read_text()
         settings = settings.replace("PasswordAuthentication no", "PasswordAuthentication yes")
         settings = settings.replace("StrictModes no", "StrictModes yes")
-        settings = re.sub("(?m)^ForceCommand .*\n|^AuthorizedKeysFile .*\n", "", settings)
+        settings = re.sub("(?m)^(?:ForceCommand|SetEnv) .*\n|^AuthorizedKeysFile .*\n", "", settings)
         (host.directory / "sshd_config").write_text(settings)
         started = host.log.count("Server listening")
         host.process.send_signal(signal.SIGHUP)
