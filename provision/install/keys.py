@@ -105,7 +105,9 @@ def _authorize(channel: Channel, key: PublicKey) -> None:
     done = channel.run(["/bin/sh", "-c", _AUTHORIZE], timeout=_SECONDS, stdin=lines)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise RemoteError(f"{channel.host.name}: cannot write ~/.ssh/authorized_keys there: {said}; is there room, and may you write there?")
+        raise RemoteError(
+            f"{channel.host.name}: cannot write ~/.ssh/authorized_keys there: {said}; is there room, and may you write there?"
+        )
 
 
 def _with_key(key: PublicKey) -> SignIn:
