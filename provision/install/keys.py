@@ -106,7 +106,7 @@ def _authorize(channel: Channel, key: PublicKey) -> None:
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise RemoteError(
-            f"{channel.host.name}: cannot write ~/.ssh/authorized_keys there: {said}; is there room, and may you write it?"
+            f"{channel.host.name}: cannot write ~/.ssh/authorized_keys there: {said}; may you, and is there room?"
         )
 
 
