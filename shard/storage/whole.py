@@ -36,7 +36,7 @@ def appearing(finals: Mapping[Split, Path]) -> Iterator[dict[Split, Path]]:
             for split, directory in unfinished.items():
                 directory.mkdir(parents=True)
                 held.callback(os.close, _locked(directory))
-                _remove_left_over(places[split])
+                remove_left_over(places[split])
             yield unfinished
             for split in reversed(list(places)):  # train, which is looked at first, comes last
                 unfinished[split].rename(places[split])
@@ -63,7 +63,7 @@ def appearing(finals: Mapping[Split, Path]) -> Iterator[dict[Split, Path]]:
 
 
 def left_unfinished(final: Path) -> list[Path]:
-    """Directories that are being written for this name, or were."""
+    """Directories, or files, that are being written for this name, or were."""
     pattern = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.tmp")
     try:
         return [path for path in final.parent.iterdir() if pattern.fullmatch(path.name)]
@@ -88,21 +88,29 @@ def make_last(root: Path) -> None:
 def _locked(directory: Path) -> int:
     """A descriptor that shows others, as long as it is open, that somebody is at work there."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    with suppress(OSError):  # some network file systems lock no directories: left-overs stay there, as in use
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock(descriptor)
     return descriptor
 
 
-def _remove_left_over(final: Path) -> None:
-    """Remove unfinished directories of this name at which nobody is at work any more."""
+def lock(descriptor: int) -> None:
+    """Show others, as long as it is open, that somebody is at work on what is unfinished."""
+    with suppress(OSError):  # some network file systems lock no directories: left-overs stay there, as in use
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_left_over(final: Path) -> None:
+    """Remove unfinished directories, or files, of this name at which nobody is at work any more."""
     for path in left_unfinished(final):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = os.open(path, os.O_RDONLY)
         except OSError:
             continue  # gone meanwhile
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         except OSError:
             continue  # somebody is at work there
         finally:
