@@ -190,7 +190,7 @@ def test_lost_host_that_is_none(tmp_path: Path, value: str) -> None:
     arguments = ["plan", "--hosts", str(tmp_path / "hosts.txt"), "--dataset", str(tmp_path), "--lost", value]
     error = CliRunner().invoke(cli, arguments).exception
     assert isinstance(error, InputError)
-    assert str(error) == f"--lost {value}: no such host in hosts.txt, which names gpu1, gpu2"
+    assert str(error) == f"--lost {value}: no such host in {tmp_path}/hosts.txt, which names gpu1, gpu2"
 
 
 def test_an_unknown_option_is_exit_code_2() -> None:
