@@ -94,6 +94,8 @@ def read_hosts(path: Path, *, default_slots: int | None = None) -> tuple[Host, .
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise HostsFileError(f"{path}: no such file; write one host a line, such as 'localhost 2'") from None
+    except IsADirectoryError:
+        raise HostsFileError(f"{path}: a directory; name the file in it that has one host a line") from None
     except OSError as error:
         raise HostsFileError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except UnicodeDecodeError as error:

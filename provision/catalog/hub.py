@@ -1,5 +1,6 @@
 """Catalog of a dataset on the Hub: resolved to a commit once, listed once."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,6 +31,9 @@ from shard.records.options import Options
 from shard.records.unit import Unit
 from shard.source.hub import HubFile
 from shard.source.spanfile import SpanFile
+
+# It tells that a card has no metadata, which is nothing that a user has to know.
+logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
 
 _FOOTER_BYTES = 64 << 10
 _COMMIT = re.compile(r"[0-9a-f]{40}")

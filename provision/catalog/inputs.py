@@ -122,7 +122,9 @@ def _nothing(chosen: Sequence[str], form: Input, *, where: str, chosen_by: str) 
     kind = "file to be read" if form.format is None else f"file to be read as {form.format}"
     if not chosen:
         return f"{where}: no file{chosen_by}"
-    return f"{where}: no {kind}{chosen_by}; there are {_suffixes(chosen)}"
+    # Where files were chosen, --include is what is to be looked at again.
+    remedy = "; --input-format says how to read files of other names" if form.format is None and not chosen_by else ""
+    return f"{where}: no {kind}{chosen_by}; there are {_suffixes(chosen)}{remedy}"
 
 
 def _suffixes(paths: Collection[str]) -> str:

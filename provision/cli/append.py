@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from provision.cli.dataset import INPUT_NAMES
 from provision.cli.options import run_options
-from provision.cli.runs import say, start
+from provision.cli.runs import require_one_style, say, start
 from provision.errors import NothingToAppendError
 from provision.prepare.append import Held, held_by, shares
 from provision.prepare.prepare import Request, hosts_of, prepare
@@ -19,7 +19,7 @@ from provision.tokenizer.resolve import NO_EOD
 from shard.records.inputs import BY_SUFFIX
 
 
-@click.command()
+@click.command(short_help="Add files of a dataset that are not in DIRECTORY yet.")
 @click.argument("directory")
 @run_options
 @click.option("--plain", is_flag=True, help="Lines instead of the dashboard. [default when not on a terminal]")
@@ -32,6 +32,7 @@ def append(context: click.Context, directory: str, request: Request, plain: bool
     rule and text column are those of the shards there, unless they are given. Committed shards are not touched: new
     units get the numbers behind them. All else is as with launch; the same append again does nothing.
     """
+    require_one_style(plain, as_json)
     given = {
         name for name in request.__dataclass_fields__ if context.get_parameter_source(name) != ParameterSource.DEFAULT
     }
@@ -50,6 +51,9 @@ def append(context: click.Context, directory: str, request: Request, plain: bool
 
 # The directory is the argument, and nothing is replaced.
 append.params = [option for option in append.params if option.name not in ("output_dir", "overwrite")]
+for option in append.params:
+    if isinstance(option, click.Option) and option.name in ("tokenizer", "holdout_rate", "holdout_seed"):
+        option.show_default = "that of the shards"
 
 
 def _held(request: Request) -> Held:

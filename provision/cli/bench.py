@@ -15,7 +15,7 @@ from provision.run.display import human
 from shard.loader.bench import PACKINGS, SHUFFLES, LoaderFigures, measure_loader
 
 
-@click.command("bench-loader")
+@click.command("bench-loader", short_help="Read DIRECTORY as a trainer would; say how fast it goes.")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option(
     "--context-length", type=click.IntRange(min=1), default=2048, show_default=True, help="Tokens of a sample."

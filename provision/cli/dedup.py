@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
+from provision.cli.runs import require_one_style
 from provision.cli.values import Rate, Size
 from shard.records.dedup import Kind, Scheme, Scope, Settings
+from shard.records.shards import DIRECTORY_FILE
 
 
-@click.command()
+@click.command(short_help="Write shards anew without duplicates.")
 @click.argument("what", nargs=-1, required=True, metavar="RUN | DIR HOLDOUT")
 @click.option(
     "--to", "target", required=True, metavar="DIR", help="Directory to make, for train; of a run, on each host."
@@ -112,6 +114,9 @@ def dedup(
     )
     # DuckDB takes a tenth of a second to import, and no other command needs it.
     if len(what) == 1:
+        if (Path(what[0]) / DIRECTORY_FILE).exists():
+            raise click.UsageError(f"{what[0]}: a directory of shards; give train and holdout, one behind the other")
+        require_one_style(plain, as_json)
         _refuse("a run", work_dir=work, processes=processes, tokenizer=tokenizer)
         from provision.cli.deduprun import dedup_run
 

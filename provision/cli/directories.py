@@ -12,7 +12,7 @@ from shard.imports.run import IMPORTS, import_tokens
 from shard.tokenizer.ranks import RANK_FILES
 
 
-@click.command("import")
+@click.command("import", short_help="Make directories of shards from files of another tool.")
 @click.argument("path", type=click.Path(path_type=Path, exists=False))
 @click.option("--format", "format_name", type=click.Choice([*IMPORTS]), required=True, help="See docs/directories.md.")
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to make, for train.")
@@ -56,7 +56,7 @@ def import_command(
         )
 
 
-@click.command()
+@click.command(short_help="Join DIRECTORIES of shards of equal tokenizer.")
 @click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to make.")
 @click.option(

@@ -19,7 +19,7 @@ from shard.export.run import FORMATS
 from shard.export.run import export as write_export
 
 
-@click.command()
+@click.command(short_help="Write DIRECTORIES of shards in the format of a trainer.")
 @click.argument("directories", nargs=-1, required=True)
 @click.option("--format", "format_name", type=click.Choice([*FORMATS]), required=True, help="See docs/export.md.")
 @click.option("--to", "target", required=True, help="Directory to make.")

@@ -11,7 +11,7 @@ FAILURE_OPTIONS = (
         type=Seconds(min=0),
         default=5.0,
         show_default=True,
-        metavar="S",
+        metavar="SECONDS",
         help="When stopping: time between SIGTERM and SIGKILL.",
     ),
     click.option(
@@ -46,7 +46,7 @@ FAILURE_OPTIONS = (
         type=Seconds(min=5),
         default=45.0,
         show_default=True,
-        metavar="S",
+        metavar="SECONDS",
         help="A host that has said nothing for so long, and cannot be reached, is lost.",
     ),
     click.option(
@@ -71,7 +71,7 @@ FAILURE_OPTIONS = (
         type=Seconds(min=4),
         default=900.0,
         show_default=True,
-        metavar="S",
+        metavar="SECONDS",
         help="A host reached over SSH takes the launcher for lost after so long without a sign.",
     ),
 )

@@ -39,7 +39,7 @@ FETCH_OPTIONS = (
         type=Seconds(min=0, min_open=True),
         default=900.0,
         show_default=True,
-        metavar="S",
+        metavar="SECONDS",
         help="How long one request to the Hub is tried again, with growing waits.",
     ),
     click.option(
@@ -47,7 +47,7 @@ FETCH_OPTIONS = (
         type=Seconds(min=0, min_open=True),
         default=30.0,
         show_default=True,
-        metavar="S",
+        metavar="SECONDS",
         help="A connection that brings nothing for so long is given up and tried again.",
     ),
 )

@@ -11,7 +11,7 @@ from provision.plan.rundir import find_run
 from shard.records.manifest import MANIFEST_FILE
 
 
-@click.command()
+@click.command(short_help="Ask the hosts of RUN for their records; write cluster.json.")
 @click.argument("run")
 @click.option(
     "--holdout",

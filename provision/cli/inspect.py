@@ -9,6 +9,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from provision.cli.runs import require_one_style
 from provision.errors import InputError, NotProvenStoppedError
 from provision.finish.conclude import conclude
 from provision.finish.report import verification
@@ -28,7 +29,7 @@ _OTHERS_CONCLUDE_SECONDS = 120.0
 """How long another that is attached may take for the end of the run: two at once would hand out two manifests."""
 
 
-@click.command()
+@click.command(short_help="Show how far RUN is, as its hosts say.")
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(run: str, as_json: bool) -> None:
@@ -48,7 +49,7 @@ def status(run: str, as_json: bool) -> None:
     Console().print(standing(sight))
 
 
-@click.command()
+@click.command(short_help="Show RUN at work, as `launch` does; change nothing.")
 @click.argument("run")
 @click.option("--plain", is_flag=True, help="Lines instead of the dashboard. [default when not on a terminal]")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines; the last is the run_done object.")
@@ -57,6 +58,7 @@ def attach(run: str, plain: bool, as_json: bool) -> None:
 
     Ctrl+C detaches: the run goes on, and the exit code is 0. At the end of the run it is the run's own.
     """
+    require_one_style(plain, as_json)
     directory = find_run(run)
     style: Style = "json" if as_json else "live" if sys.stdout.isatty() and not plain else "plain"
     try:
@@ -100,10 +102,11 @@ def abort(run: str, now: bool) -> None:
         click.echo(reason, err=True)
     if not answers.proven:
         raise NotProvenStoppedError(f"not shown to be quiet: {', '.join(answers.unproven)}")
-    click.echo(f"run {plan.run_id}: no process is left on {len(plan.hosts)} hosts")
+    count = len(plan.hosts)
+    click.echo(f"run {plan.run_id}: no process is left on {count} {'host' if count == 1 else 'hosts'}")
 
 
-@click.command()
+@click.command(short_help="Check shards, and prove that every source row is there.")
 @click.argument("targets", nargs=-1, required=True)
 @click.option(
     "--ledger", "trust_ledger", is_flag=True, help="Let the run's ledger speak for hosts that cannot be asked."
@@ -134,7 +137,8 @@ def _run_of(target: str) -> RunDirectory:
     try:
         return find_run(target)
     except InputError as error:
-        raise InputError(f"{error}, and no directory of shards (no {DIRECTORY_FILE} in it)") from error
+        rest = str(error).removeprefix(f"{target}: ")
+        raise InputError(f"{target}: no directory of shards (no {DIRECTORY_FILE} in it), and {rest}") from error
 
 
 def _is_directory_of_shards(target: str) -> bool:

@@ -24,7 +24,7 @@ from provision.reach.ssh.learn import Confirm, fingerprint, read_fingerprints
 from provision.reach.ssh.resolve import Resolved
 
 
-@click.command()
+@click.command(short_help="Install shardfleet on every host, offline.")
 @hosts_option
 @slots_option
 @click.option("--check", is_flag=True, help="Show what would change on the hosts; change nothing.")

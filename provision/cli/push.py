@@ -7,7 +7,7 @@ import click
 from provision.finish.publish import publish
 
 
-@click.command()
+@click.command(short_help="Upload an export of Parquet as a dataset with a card.")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--repo", "repo_id", required=True, metavar="OWNER/NAME", help="Dataset on the Hub; made if need be.")
 @click.option("--private", is_flag=True, help="Make it a private one, where it is made.")

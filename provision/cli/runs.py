@@ -62,7 +62,14 @@ def launch(request: Request, plain: bool, as_json: bool) -> None:
     Exit code: 0 every unit is committed; 1 something is missing; 2 refused; 130 stopped, and shown to be; 3 stopped,
     but not shown to be on the hosts named.
     """
+    require_one_style(plain, as_json)
     start(prepare(request, say), plain=plain, as_json=as_json)
+
+
+def require_one_style(plain: bool, as_json: bool) -> None:
+    """UsageError where both are given."""
+    if plain and as_json:
+        raise click.UsageError("--plain and --json: give one of them")
 
 
 def start(prepared: Prepared, *, plain: bool, as_json: bool) -> None:

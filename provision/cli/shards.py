@@ -29,7 +29,7 @@ _tokenizer = click.option(
 )
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Show what DIRECTORY holds: totals, lengths, documents.")
 @click.argument("directory", type=_DIRECTORY)
 @click.option("--documents", "shown", type=click.IntRange(min=0), default=2, show_default=True, help="Decoded, of all.")
 @_tokenizer
@@ -53,6 +53,8 @@ def _show_documents(stored: Stored, shown: int, tokenizer: str | None) -> None:
     try:
         decoder = decoder_of(stored.record.tokenizer, tokenizer)
     except InputError as error:
+        if tokenizer is not None:
+            raise
         click.echo(f"\nno document is decoded: {error}", err=True)
         return
     for number in sorted({stored.documents * (i + 1) // (shown + 1) for i in range(shown)}):

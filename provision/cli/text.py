@@ -26,7 +26,7 @@ def _says_how(command: F) -> F:
     return command
 
 
-@click.command()
+@click.command(short_help="Write the documents of a dataset, or of shards, to FILE.")
 @click.argument("directories", nargs=-1, type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option(
     "--dataset",

@@ -39,7 +39,7 @@ def hub() -> None:
     """A local stand-in for the Hugging Face Hub."""
 
 
-@hub.command()
+@hub.command(short_help="Serve DIRECTORY/<owner>/<name>/… as repositories.")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 chooses a free one.")

@@ -52,8 +52,11 @@ def publish(directory: Path, repo_id: str, *, private: bool) -> Published:
     except HFValidationError as error:
         raise InputError(f"{repo_id}: write owner/name: {error}") from error
     except HfHubHTTPError as error:
+        # Its first line: the client adds where a status code is explained.
+        said = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"{repo_id}: {api.endpoint} refuses: {error}; set HF_TOKEN to a token that may write there"
+            f"{repo_id}: {api.endpoint} refuses: {said}; set HF_TOKEN to a token that may write there; a local Hub "
+            "takes pushes with --writable"
         ) from error
     except (RuntimeError, OSError, ValueError) as error:  # a failed upload is a RuntimeError around what happened
         raise InputError(f"{repo_id}: cannot be pushed: {error.__cause__ or error}; push again to go on") from error

@@ -18,6 +18,7 @@ from shard.storage.disk import write_atomic
 
 SCRIPT_NAME = "run_all_hosts.sh"
 _ENDING_SECONDS = 3.0
+_RUNS_NAMED = 5
 """How long an earlier start that is just ending is waited for."""
 
 
@@ -135,4 +136,16 @@ def find_run(name: str) -> RunDirectory:
         # Not Path.exists(), which raises for a name that is too long or out of reach.
         if os.path.exists(candidate / "plan.json"):  # noqa: PTH110
             return RunDirectory(candidate)
-    raise InputError(f"{name}: no run directory (no plan.json in it, nor in runs/{name})")
+    raise InputError(f"{name}: no run directory (no plan.json in it, nor in runs/{name}); {_known_runs()}")
+
+
+def _known_runs() -> str:
+    """What could have been meant, the latest first."""
+    try:
+        plans = sorted(Path("runs").glob("*/plan.json"), key=lambda plan: plan.stat().st_mtime, reverse=True)
+    except OSError:  # one that may not be listed, or has just been removed
+        plans = []
+    if not plans:
+        return "there are none under runs/ here: name a run's directory, or go where it was launched"
+    others = f", and {len(plans) - _RUNS_NAMED} more" if len(plans) > _RUNS_NAMED else ""
+    return f"under runs/ there are {', '.join(plan.parent.name for plan in plans[:_RUNS_NAMED])}{others}"

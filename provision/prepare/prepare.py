@@ -157,18 +157,19 @@ def prepare(
 
 def hosts_of(request: Request) -> tuple[Host, ...]:
     """The hosts that a run is for. Raises InputError, for its directories, too."""
-    hosts = _without(request.lost, read_hosts(request.hosts_file, default_slots=request.default_slots))
+    named = read_hosts(request.hosts_file, default_slots=request.default_slots)
+    hosts = _without(request.lost, named, request.hosts_file)
     check_directory("--output-dir", request.output_dir)
     check_directory("--holdout-dir", request.holdout_dir)
     return hosts
 
 
-def _without(lost: Sequence[str], hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+def _without(lost: Sequence[str], hosts: tuple[Host, ...], file: Path) -> tuple[Host, ...]:
     """The hosts that are not lost. Raises InputError for a name that is none of theirs, and when none is left."""
     names = {host.name for host in hosts}
     if unknown := [name for name in lost if name not in names]:
         shown = ", ".join(sorted(names)[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
-        raise InputError(f"--lost {unknown[0]}: no such host in hosts.txt, which names {shown}")
+        raise InputError(f"--lost {unknown[0]}: no such host in {file}, which names {shown}")
     left = tuple(host for host in hosts if host.name not in lost)
     if not left:
         raise InputError(f"--lost {' --lost '.join(lost)}: no host is left; name those that are there in hosts.txt")

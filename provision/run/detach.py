@@ -72,9 +72,13 @@ def _told(run: RunDirectory, plan: Plan, started: dict[str, int], missing: dict[
     told += [f"{name}: NOT started: {reason}" for name, reason in missing.items()]
     if not started:
         return "\n".join([*told, "nothing was started; when that is mended, launch again"])
-    hosts = f"{len(started)} of {len(plan.present)} hosts work" if missing else f"{len(plan.present)} hosts work"
+    if len(plan.present) == 1:
+        hosts = "1 host works by itself"
+    else:
+        count = f"{len(started)} of {len(plan.present)}" if missing else f"{len(plan.present)}"
+        hosts = f"{count} hosts work by themselves"
     told += [
-        f"run {plan.run_id}: {hosts} by themselves from here on",
+        f"run {plan.run_id}: {hosts} from here on",
         f"  shardfleet attach {word}    shows them at work; Ctrl+C there detaches",
         f"  shardfleet status {word}    how far they are",
         f"  shardfleet abort {word}    stops them",

@@ -9,7 +9,14 @@ from typing import Literal
 
 import httpx2
 import huggingface_hub
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from provision.errors import InputError
 
@@ -102,4 +109,14 @@ def _of_hub(name: str, repository: str, revision: str, file: str) -> bytes | Non
         # Not on the Hub is another thing than not in the cache while the Hub is out of reach.
         if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
             return None
-        raise InputError(f"{name}: {file} cannot be fetched: {error}") from error
+        raise InputError(f"{name}: {file} cannot be fetched: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """In one line: the client's own words for a missing repository are about its function's arguments."""
+    place = huggingface_hub.constants.ENDPOINT
+    if isinstance(error, RevisionNotFoundError):
+        return f"no such branch, tag or commit on {place}"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"no such model on {place}, or a private or gated one: then set HF_TOKEN to a token that may read it"
+    return " ".join(str(error).split())

@@ -23,6 +23,8 @@ from shard.tokenizer.spm import SentencePieceReference
 
 NO_EOD = "none"
 OWN = "own"
+_SUFFIXES = (".json", ".model", ".tiktoken")
+"""Of what can only be meant as a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def _look_up(name: str) -> Found:
         return files_on_hub(name)
     found = files_in(Path(os.path.expanduser(name)), name)  # noqa: PTH111  the other raises for '~nobody'
     if found is None:
+        if name.endswith(_SUFFIXES) or name.startswith(("/", "./", "../", "~")):
+            raise InputError(f"{name}: no such tokenizer: there is no file or directory of that name")
         raise InputError(
             f"{name!r}: no such tokenizer; there are {', '.join(RANK_FILES)}, bytes, hf:owner/name, "
             "a .tiktoken file, a tokenizer.json, a SentencePiece .model, and directories that hold one of these two"

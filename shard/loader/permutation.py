@@ -20,7 +20,6 @@ Key = tuple[int, ...]
 """One 64-bit key for each round."""
 
 _GOLDEN = 0x9E3779B97F4A7C15
-_LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 

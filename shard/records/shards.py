@@ -125,11 +125,6 @@ class ShardRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
         """Of that file."""
         return self.payload_bytes if self.compressed is None else self.compressed.bytes
 
-    @property
-    def stored_sha256(self) -> str:
-        """Of that file."""
-        return self.payload_sha256 if self.compressed is None else self.compressed.sha256
-
 
 def directory_record(job: Job, split: Split) -> DirectoryRecord:
     """What `dataset.json` says for one split of a job."""

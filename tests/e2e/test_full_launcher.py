@@ -22,7 +22,7 @@ def test_stopped_without_room_for_a_file(by: str, bare_fleet: Fleet) -> None:
         if by == "abort":
             aborted = fleet.call("abort", str(run))
             assert aborted.returncode == 0, aborted.stderr
-            assert "no process is left on 1 hosts" in aborted.stdout
+            assert "no process is left on 1 host" in aborted.stdout
             assert f"{run}/aborted: No space left on device" in aborted.stderr
             # It was not told why its hosts went quiet.
             assert running.wait(20) == 1, running.text

@@ -379,7 +379,8 @@ def test_nothing_to_take(hub: Hub) -> None:
     (hub.repository("other") / "a.csv").write_text("text")
     (hub.root / "team" / "other" / "LICENSE").write_text("")
     assert "holds no file" in hub.error("empty")
-    assert hub.error("other") == "team/other: no file to be read; there are 1 .csv, 1 LICENSE"
+    there = "there are 1 .csv, 1 LICENSE; --input-format says how to read files of other names"
+    assert hub.error("other") == f"team/other: no file to be read; {there}"
 
 
 def test_text_column(hub: Hub) -> None:

@@ -20,6 +20,8 @@ def place(tmp_path: Path) -> Path:
     """A working directory with hosts.txt and a dataset."""
     (tmp_path / "hosts.txt").write_text("# a cluster\nlocalhost 2\nalice@gpu[1-2] slots=4 port=2222\n")
     (tmp_path / "one.txt").write_text("localhost 2\n")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "dataset.json").touch()
     write_corpus(tmp_path / "data", ["one", "two"], files=2)
     return tmp_path
 
@@ -62,7 +64,15 @@ def test_version(place: Path) -> None:
         (("verify", "nowhere"), "no directory of shards"),
         (("verify", "nowhere", "neither"), "nowhere: no dataset.json there"),
         (("verify", "x" * 300), "no directory of shards"),
+        (("plan", "--dataset", "data", "--hosts", "data"), "data: a directory; name the file in it"),
+        (("plan", "--dataset", "data", "--tokenizer", "my.json"), "my.json: no such tokenizer: there is no file"),
         (("status", "nowhere"), "no run directory"),
+        (("launch", "--dataset", "data", "--plain", "--json"), "--plain and --json: give one of them"),
+        (("append", "/x", "--dataset", "data", "--plain", "--json"), "--plain and --json: give one of them"),
+        (("attach", "nowhere", "--plain", "--json"), "--plain and --json: give one of them"),
+        (("dedup", "nowhere", "--to", "/x", "--plain", "--json"), "--plain and --json: give one of them"),
+        (("dedup", "shards", "--to", "/x"), "shards: a directory of shards; give train and holdout"),
+        (("attach", "nowhere"), "there are none under runs/ here"),
         (("abort", "nowhere"), "no run directory"),
         (("nonsense",), "nonsense"),
         (("hub", "serve", "nowhere"), "nowhere"),

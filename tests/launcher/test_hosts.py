@@ -128,8 +128,8 @@ def test_unusable_files(tmp_path: Path, content: bytes | None, part: str) -> Non
 
 
 def test_a_directory_is_no_hosts_file(tmp_path: Path) -> None:
-    """What cannot be read is refused with the system's reason."""
-    with pytest.raises(HostsFileError, match="cannot be read"):
+    """A directory is refused as one: nothing is wrong with its permissions."""
+    with pytest.raises(HostsFileError, match="a directory; name the file in it"):
         read_hosts(tmp_path)
 
 

@@ -48,6 +48,20 @@ def test_every_option_is_in_the_help(words: str, command: click.Command) -> None
             assert option.help, f"{words} {option.opts[0]} has no help"
 
 
+@pytest.mark.parametrize("words", ["", "hub", "tokenizer"])
+def test_commands_are_said_in_a_line(words: str) -> None:
+    """Lists of commands fit 80 columns, and no sentence in them is cut off."""
+    said = CliRunner().invoke(cli, [*words.split(), "--help"], terminal_width=80).output
+    assert "..." not in said.partition("Commands:")[2]
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_append_takes_from_the_shards_what_is_not_given() -> None:
+    """append's help does not name launch's defaults for what the shards decide."""
+    shown = {option.name: option.show_default for option in options_of(dict(commands())["append"])}
+    assert {shown[name] for name in ("tokenizer", "holdout_rate", "holdout_seed")} == {"that of the shards"}
+
+
 def test_every_option_of_launch_is_in_the_docs() -> None:
     """docs/options.md has a row for every option of launch, and none for another."""
     page = (REPOSITORY / "docs" / "options.md").read_text()
@@ -176,7 +190,7 @@ def test_lost_host_that_is_none(tmp_path: Path, value: str) -> None:
     arguments = ["plan", "--hosts", str(tmp_path / "hosts.txt"), "--dataset", str(tmp_path), "--lost", value]
     error = CliRunner().invoke(cli, arguments).exception
     assert isinstance(error, InputError)
-    assert str(error) == f"--lost {value}: no such host in hosts.txt, which names gpu1, gpu2"
+    assert str(error) == f"--lost {value}: no such host in {tmp_path}/hosts.txt, which names gpu1, gpu2"
 
 
 def test_an_unknown_option_is_exit_code_2() -> None:

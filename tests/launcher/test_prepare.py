@@ -244,7 +244,7 @@ def test_plan_elsewhere_knows_the_ledger(with_far_host: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"lost": ("nobody",)}, "--lost nobody: no such host in hosts.txt, which names localhost"),
+        ({"lost": ("nobody",)}, "hosts.txt, which names localhost"),
         ({"lost": ("localhost",)}, "--lost localhost: no host is left"),
         ({"hosts_file": Path("nowhere.txt")}, "nowhere.txt"),
         ({"output_dir": "train"}, "--output-dir='train': not a whole path"),

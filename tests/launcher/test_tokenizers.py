@@ -287,9 +287,9 @@ def test_sentencepiece_model_on_the_hub(hub: RunningHub, tmp_path: Path) -> None
     ("name", "message"),
     [
         ("hf:team/empty", "hf:team/empty: that repository has no tokenizer.json"),
-        ("hf:team/absent", "hf:team/absent: tokenizer.json cannot be fetched"),
-        ("hf:team/private", "hf:team/private: tokenizer.json cannot be fetched"),
-        ("hf:team/full@v9", "hf:team/full@v9: tokenizer.json cannot be fetched"),
+        ("hf:team/absent", "hf:team/absent: tokenizer.json cannot be fetched: no such model on http://127.0.0.1:"),
+        ("hf:team/private", "hf:team/private: tokenizer.json cannot be fetched: no such model on http://127.0.0.1:"),
+        ("hf:team/full@v9", "hf:team/full@v9: tokenizer.json cannot be fetched: no such branch, tag or commit on http"),
         ("hf:a/b/c", "hf:a/b/c: write hf:owner/name"),
         ("hf:", "hf:: write hf:owner/name"),
         ("hf:team/list", "hf:team/list: its tokenizer_config.json cannot be read"),

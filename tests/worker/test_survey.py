@@ -1,4 +1,4 @@
-"""shard/host/otherruns.py, shard/host/hubcheck.py, shard/host/survey.py: what a host finds out about itself."""
+"""shard/host/otherruns.py, shard/source/hubcheck.py, shard/host/survey.py: what a host finds out about itself."""
 
 import json
 import os
