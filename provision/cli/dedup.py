@@ -42,10 +42,10 @@ from shard.records.shards import DIRECTORY_FILE
 )
 @click.option(
     "--max-removed",
-    type=Rate(),
+    type=Rate(all_of_it=True),
     default="20%",
     show_default=True,
-    help="Stop before anything is written where more of the documents would go.",
+    help="Stop before anything is written where more of the documents would go; 100% never does.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and write removal lists alone.")
 @click.option(

@@ -56,3 +56,16 @@ def test_home_is_understood(store: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out_holdout", "removed", "signatures"]
     assert f"{tmp_path}/signatures, {tmp_path}/removed: remove them" in done.output
+
+
+@pytest.mark.parametrize(
+    ("most", "fits"), [("20%", True), ("0.2", True), ("19.999%", False), ("100%", True), ("0", False)]
+)
+def test_guard_at_its_border(store: Path, tmp_path: Path, most: str, fits: bool) -> None:
+    """As many duplicates as are allowed go, one more does not; the message has numbers where percentages look alike."""
+    pair = [str(store / split) for split in ("train", "holdout")]
+    command = ["dedup", *pair, "--to", str(tmp_path / "out"), "--kind", "exact", "--processes", "1"]
+    done = CliRunner().invoke(cli, [*command, "--max-removed", most])
+    assert (done.exit_code == 0) == (tmp_path / "out").exists() == fits, done.output
+    assert "2 of 10 documents would go, 20.00%" in done.output
+    assert fits or ": 2 of 10, not " in str(done.exception)
