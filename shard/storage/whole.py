@@ -19,11 +19,10 @@ def appearing(finals: Mapping[Split, Path]) -> Iterator[dict[Split, Path]]:
     """Empty directories to write to, which become the final ones on leaving; after an exception nothing is left.
 
     What an earlier attempt left that was killed is removed. Raises StoreError when one of the final directories exists,
-    two are the same, or a file system refuses; DiskFullError when it is full.
+    two are the same or one in the other, or a file system refuses; DiskFullError when it is full.
     """
     places = {split: final.absolute() for split, final in finals.items()}
-    if len(set(places.values())) < len(places):
-        raise StoreError(f"{places['train']}: --to and --holdout-dir are the same directory")
+    require_apart(places)
     for final in places.values():
         if final.exists() or final.is_symlink():
             raise StoreError(f"{final}: exists, and nothing is replaced: remove it, or choose another")
@@ -60,6 +59,17 @@ def appearing(finals: Mapping[Split, Path]) -> Iterator[dict[Split, Path]]:
         finally:
             for directory in unfinished.values():
                 shutil.rmtree(directory, ignore_errors=True)
+
+
+def require_apart(finals: Mapping[Split, Path]) -> None:
+    """Raise StoreError where directories to make, absolute, are the same, or one is in the other."""
+    # Without `..`, but not resolved: what is to be made is not there to be followed.
+    places = [Path(os.path.normpath(final)) for final in finals.values()]
+    if len(set(places)) < len(places):
+        raise StoreError(f"{finals['train']}: --to and --holdout-dir are the same directory")
+    for place in places:
+        if any(place in other.parents for other in places):
+            raise StoreError(f"{place}: --to and --holdout-dir are one inside the other; put them side by side")
 
 
 def left_unfinished(final: Path) -> list[Path]:
