@@ -1,6 +1,6 @@
 """The run that writes shards without duplicates: the plan of the one that wrote them, with other directories."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from posixpath import normpath
 
 from msgspec.structs import replace
@@ -9,7 +9,7 @@ from provision.catalog.types import Catalog
 from provision.dedup.search import Leavings
 from provision.errors import InputError
 from provision.hosts import check_directory
-from provision.plan.ledger import read_ledger
+from provision.plan.ledger import Ledger, read_ledger
 from provision.plan.plan import Leftovers, Plan, run_id_of, unranked
 from provision.plan.rundir import RunDirectory
 from provision.prepare.holdings import holdings_of
@@ -74,6 +74,15 @@ def removal_plan(leavings: Leavings, found: Found, settings: Settings, output_di
     )
 
 
+def left_behind(plan: Plan, ledger: Ledger) -> Iterator[str]:
+    """What the user should know of hosts that wrote units before, and take no part now that others have them."""
+    for name in sorted({entry.host for entry in ledger.values()} - {host.name for host in plan.hosts}):
+        yield (
+            f"{name}: has written units that other hosts write now, and has none itself any more: remove its copies, "
+            f"which stand there as well, in {plan.hosts[0].output_dir} and {plan.hosts[0].holdout_dir}"
+        )
+
+
 def prepare_removal(
     leavings: Leavings, found: Found, plan: Plan, run: RunDirectory, say: Callable[[str], None]
 ) -> Prepared:
@@ -91,6 +100,7 @@ def prepare_removal(
             f"{error.filename}: {error.strerror}; the run's directory is not whole: launch that run again, which keeps "
             "what its hosts have"
         ) from error
+    run.require_same_run(plan)  # before anything is put there
     run.make()
     write_atomic(run.next_ssh_config, config, mode=0o600)
     if plan.leftovers is None:
@@ -101,7 +111,8 @@ def prepare_removal(
         found.pack(host.units, lists / host.name)
     say(f"asking {len(plan.hosts)} {'host' if len(plan.hosts) == 1 else 'hosts'}…")
     surveys = survey_hosts(plan, run.next_ssh_config)
-    holdings = holdings_of(plan, surveys, read_ledger(run.ledger, plan.fingerprint))
+    ledger = read_ledger(run.ledger, plan.fingerprint)
+    holdings = holdings_of(plan, surveys, ledger)
     # What is said of space is an estimate from the source files, which do not count here.
     plan, checks = take_stock(plan, surveys, holdings.committed, heed_space=False)
     return Prepared(
@@ -114,5 +125,5 @@ def prepare_removal(
         surveys=surveys,
         checks=checks,
         ledger=holdings.ledger,
-        notes=tuple(notes(plan, checks)),
+        notes=(*notes(plan, checks), *left_behind(plan, ledger)),
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from shard.errors import JobError
 from shard.records.shards import SourceFacts
 
-_OF_APPENDED = re.compile(r"[0-9a-f]{12}/")
-"""Before the paths of what was appended, in what dedup has left of it: see path_after."""
+_OF_APPENDED = re.compile(r"(?:[0-9a-f]{12}/)+")
+"""Before the paths of what was appended, in what dedup has left of it, as often as it has done so: see path_after."""
 
 
 def sources_of(paths: Iterable[str], facts: SourceFacts, *, appended: bool, needed: bool) -> list[str]:

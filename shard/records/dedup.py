@@ -51,7 +51,7 @@ class Settings(Record, frozen=True, kw_only=True):
     """Whose copies count: of all documents, of those of one named dataset among themselves, or none."""
 
     def __post_init__(self) -> None:
-        require(self.bands >= 1 and self.rows >= 1, f"{self.bands} bands of {self.rows} rows")
+        require(self.bands >= 1 and self.rows >= 1, f"{self.bands} bands of {self.rows} rows: not one of each at least")
         require(
             self.bands * self.rows <= self.scheme.num_perm,
             f"{self.bands} bands of {self.rows} rows need {self.bands * self.rows} permutations; "

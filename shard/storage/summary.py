@@ -60,7 +60,8 @@ def document_at(stored: Stored, number: int) -> Document:
         if left < shard.record.documents:
             return Document(shard, left, _tokens(shard, left))
         left -= shard.record.documents
-    raise JobError(f"{stored.directory}: no document {number}; it has 0 to {stored.documents - 1}")
+    there = f"it has 0 to {stored.documents - 1}" if stored.documents else "it has none at all"
+    raise JobError(f"{stored.directory}: no document {number}; {there}")
 
 
 def _tokens(shard: StoredShard, position: int) -> NDArray[Any]:

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from provision.dedup.remove import prepare_removal, removal_plan, require_others
+from provision.dedup.remove import left_behind, prepare_removal, removal_plan, require_others
 from provision.dedup.search import Leavings
 from provision.dedup.sign import signing_plan
 from provision.errors import InputError
 from provision.finish.placement import Kept
 from provision.hosts import Host
 from provision.plan.hostjob import job_of
+from provision.plan.ledger import Entry
 from provision.plan.plan import ExportWanted, Plan, Policy
 from provision.plan.rundir import RunDirectory
 from provision.prepare.preflight import failures, take_stock
@@ -23,7 +24,7 @@ from shard.records.dedup import Scheme, Settings
 from shard.records.frozen import canonical_json
 from shard.records.options import Options
 from shard.records.progress import UnitCounts
-from tests.support.plans import plan_of, source_files
+from tests.support.plans import plan_of, source_files, tree_of
 from tests.support.surveys import answer_of
 
 NOTHING = np.empty(0, dtype=np.int64)
@@ -145,6 +146,27 @@ def test_another_removal_is_in_the_way(leavings: Leavings) -> None:
     (failed,) = failures(checks["alpha"])
     assert "~/once holds shards of another run" in failed.text
     assert "Choose another --to" in failed.text and "--overwrite" not in failed.text
+
+
+def test_hosts_that_wrote_before_and_have_nothing_now(leavings: Leavings) -> None:
+    """Their copies would be read twice: they are named, with the directories; who takes part is not."""
+    counts = UnitCounts(0, 0, 10, 10, 10, 0, 100, 0, 0)
+    ledger = {0: Entry("beta", counts), 1: Entry("alpha", counts), 2: Entry("beta", counts)}
+    (said,) = left_behind(removal(leavings), ledger)
+    assert said.startswith("beta: ") and "~/once and ~/once_holdout" in said
+
+
+def test_the_directory_of_another_run(leavings: Leavings) -> None:
+    """With the --run-dir of the run that is deduplicated nothing is put there before it is refused."""
+    run = leavings.run
+    run.make()
+    for file in (run.ssh_config, run.tokenizer / (leavings.plan.tokenizer.file or "unused")):
+        file.write_bytes(b"")
+    run.write_plan(leavings.plan)
+    before = tree_of(run.path)
+    with pytest.raises(InputError, match="give this run another --run-dir"):
+        prepare_removal(leavings, FOUND, removal(leavings), run, print)
+    assert tree_of(run.path) == before
 
 
 def test_a_run_directory_that_is_not_whole(leavings: Leavings, tmp_path: Path) -> None:

@@ -69,3 +69,6 @@ def test_guard_at_its_border(store: Path, tmp_path: Path, most: str, fits: bool)
     assert (done.exit_code == 0) == (tmp_path / "out").exists() == fits, done.output
     assert "2 of 10 documents would go, 20.00%" in done.output
     assert fits or ": 2 of 10, not " in str(done.exception)
+    if fits:
+        none = CliRunner().invoke(cli, ["cat", str(tmp_path / "out_holdout"), "--document", "0"])
+        assert "no document 0; it has none at all" in str(none.exception)

@@ -50,11 +50,13 @@ def test_source(path: str, facts: SourceFacts, expected: str) -> None:
 
 def test_what_was_appended_without_a_name() -> None:
     """Whether it is of the same dataset nobody knows: refused where that matters, also when it has been deduplicated
-    once."""
+    once. Names stay known, however often more was appended and it was deduplicated."""
     paths = ["web/0.parquet", "data/0.parquet"]
     assert sources_of(paths, NAMED, appended=False, needed=True) == ["web", ""]
     assert sources_of(paths, NAMED, appended=True, needed=False) == ["", ""]
     assert sources_of(paths[:1], NAMED, appended=True, needed=True) == ["web"]
+    for before in ("0123456789ab/", "0123456789ab/ba9876543210/"):
+        assert sources_of([before + paths[0]], NAMED, appended=True, needed=True) == ["web"]
     for appended, before in ((True, ""), (False, "0123456789ab/")):
         with pytest.raises(JobError, match=rf"--scope source: {before}data/0.parquet, .* take --scope global"):
             sources_of([before + path for path in paths], NAMED, appended=appended, needed=True)
