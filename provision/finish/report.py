@@ -85,7 +85,7 @@ def plan_table(plan: Plan, surveys: Surveys) -> RenderableType:
     shared = sum(unit.members is not UNSET for unit in plan.units)
     largest = max((unit.size for unit in plan.units if unit.members is UNSET), default=0)
     split = sum(unit.parts > 1 for unit in plan.units)
-    few = 1 < plan.world_size and len(plan.units) < 3 * plan.world_size
+    few = plan.world_size > 1 and len(plan.units) < 3 * plan.world_size
     rule = (
         f"Files over {plan.unit_bytes / 2**20:g} MiB are cut into equal byte ranges of row groups or lines: {split} of "
         f"{len(plan.units)} units are such parts (largest file {largest / 1e6:.1f} MB)."
