@@ -22,6 +22,7 @@ from shard.records.unit import Unit
 from shard.source.parts import opening
 from shard.storage.disk import fsync_directory, is_full
 from shard.storage.stored import Stored
+from shard.storage.whole import lock, remove_left_over
 from shard.tokenizer.checks import TRICKY
 from shard.tokenizer.protocol import Reference
 
@@ -161,9 +162,15 @@ _FORMS: dict[str, Callable[[BinaryIO, bool], AbstractContextManager[Texts]]] = {
 
 @contextmanager
 def _appearing(targets: Sequence[Path], *, with_source: bool) -> Iterator[list[Texts]]:
-    """What writes to files under temporary names, which get their own when all is written; nothing is replaced."""
+    """What writes to files under temporary names, which get their own when all is written; nothing is replaced.
+
+    What an earlier attempt left that was killed is removed.
+    """
+    places = [target.resolve() for target in targets]
     for number, target in enumerate(targets):
-        if target.exists() or target.is_symlink() or target in targets[:number]:
+        if places[number] in places[:number]:
+            raise StoreError(f"{target}: given twice; leave one out")
+        if target.exists() or target.is_symlink():
             raise StoreError(f"{target}: exists, and nothing is replaced: remove it, or choose another --to")
         if not target.absolute().parent.is_dir():
             raise StoreError(f"{target}: there is no such directory; make it first")
@@ -173,6 +180,9 @@ def _appearing(targets: Sequence[Path], *, with_source: bool) -> Iterator[list[T
             for path in unfinished:
                 stack.callback(path.unlink, missing_ok=True)
             files = [stack.enter_context(path.open("xb")) for path in unfinished]
+            for file, target in zip(files, targets, strict=True):
+                lock(file.fileno())
+                remove_left_over(target)
             with ExitStack() as writing:
                 pairs = zip(targets, files, strict=True)
                 yield [writing.enter_context(_FORMS[target.suffix](file, with_source)) for target, file in pairs]

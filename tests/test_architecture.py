@@ -73,6 +73,7 @@ SHARED = {
     "shard.loader.bench": {"PACKINGS", "SHUFFLES", "LoaderFigures", "measure_loader"},
     "shard.storage.stored": {"Stored", "open_stored"},
     "shard.storage.summary": {"Document", "document_at", "lengths_of"},
+    "shard.storage.whole": {"require_apart"},
     "shard.tokenizer.load": {"load_reference"},
     "shard.tokenizer.protocol": {"Reference"},
     "shard.verify.stores": {"verify"},

@@ -31,7 +31,7 @@ def files_catalog(spec: DatasetSpec) -> Catalog:
     try:
         root = spec.name if "://" in spec.name else str(Path(spec.name).expanduser().absolute())
         fs, base = files.filesystem(root)
-        listed: dict[str, Any] = fs.find(base, detail=True)
+        listed = files.listed(fs, base)
     except Exception as error:  # drivers have errors of their own, of any class
         raise CatalogError(f"{spec.name}: cannot be listed: {type(error).__name__}: {error}") from error
     if not listed:

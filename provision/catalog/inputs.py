@@ -1,5 +1,6 @@
 """Which of the listed files are the dataset, and how they are read (pure)."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ _NO_DATA = ("README", "LICENSE", "LICENCE", "NOTICE", "CITATION")
 _SAVED = ("dataset_info.json", "state.json")
 _CACHES = ("cache-", "indices", "tmp")
 """Arrow files that `datasets` leaves beside the data: results of map() and of select()."""
+_SHARD = re.compile(r"\d{6,}\.idx")
 _TEXTS: tuple[Format, ...] = ("text", "tar")
 
 
@@ -36,7 +38,12 @@ def readable(
     those whose suffix says so, or if there are none, those whose suffix says nothing. Raises CatalogError when there is
     nothing to read, saying what there is instead.
     """
-    candidates = [path for path in chosen if path.endswith(".parquet") or not _is_no_data(path)]
+    shards = _shards(listed)
+    candidates = [
+        path
+        for path in chosen
+        if path.endswith(".parquet") or not (_is_no_data(path) or path.rpartition("/")[0] in shards)
+    ]
     kinds = {path: kind.format for path in candidates if (kind := kind_of(path, BY_SUFFIX)) is not None}
     if form.format is not None:
         taken = _forced(candidates, kinds, form, included=included)
@@ -49,6 +56,8 @@ def readable(
     form = _needed(form, taken)
     formats = Counter(kind.format for path in taken if (kind := kind_of(path, form)) is not None)
     notes = [*_notes(taken, candidates, kinds, formats), *_documentation_note(chosen, formats)]
+    if shards:
+        notes.append(f"not read, as they hold shards: {', '.join(sorted(shards)[:_SHOWN])}")
     return Readable(taken, form, tuple(notes))
 
 
@@ -86,6 +95,13 @@ def _without_caches(paths: Sequence[str], listed: Collection[str]) -> list[str]:
             path.endswith(".arrow") and path.rpartition("/")[0] in saved and path.rpartition("/")[2].startswith(_CACHES)
         )
     ]
+
+
+def _shards(listed: Collection[str]) -> set[str]:
+    """Folders that hold what a run has written, whose records would pass for JSON lines: an output directory within
+    the dataset must not make it another one."""
+    made = {path.rpartition("/")[0] for path in listed if _SHARD.fullmatch(path.rpartition("/")[2])}
+    return {folder for folder in made if f"{folder}/dataset.json".lstrip("/") in listed}
 
 
 def _notes(

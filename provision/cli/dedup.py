@@ -43,10 +43,10 @@ from shard.records.shards import DIRECTORY_FILE
 )
 @click.option(
     "--max-removed",
-    type=Rate(),
+    type=Rate(all_of_it=True),
     default="20%",
     show_default=True,
-    help="Stop before anything is written where more of the documents would go.",
+    help="Stop before anything is written where more of the documents would go; 100% never does.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and write removal lists alone.")
 @click.option(
@@ -120,6 +120,8 @@ def dedup(
         _refuse("a run", work_dir=work, processes=processes, tokenizer=tokenizer)
         from provision.cli.deduprun import dedup_run
 
+        if (Path(what[0]) / DIRECTORY_FILE).exists():
+            raise click.UsageError(f"{what[0]}: a directory of shards; give that of the other split as well")
         style = ["--json"] if as_json else ["--plain"] if plain else []
         dedup_run(
             what[0], (target, holdout), settings, max_removed, memory, dry_run=dry_run, run_dir=run_dir, style=style

@@ -1,5 +1,6 @@
 """What dedup says before it writes anything."""
 
+from math import floor
 from pathlib import Path
 
 from provision.errors import TooManyDuplicatesError
@@ -35,7 +36,10 @@ def estimate(duplicates: Duplicates, settings: Settings, lists: Path) -> str:
 def require_few(duplicates: Duplicates, max_removed: float, lists: Path) -> None:
     """Raise TooManyDuplicatesError where more would go than was allowed."""
     if duplicates.share > max_removed:
+        # Rounded to what nobody writes: 0.29 * 100 is a hair below 29.
+        allowed = floor(round(max_removed * duplicates.documents, 6))
         raise TooManyDuplicatesError(
-            f"{duplicates.share:.2%} of the documents would go, which is more than --max-removed {max_removed:.2%}; "
-            f"look at some in {lists}, then give a higher one"
+            f"{duplicates.share:.2%} of the documents would go, which is more than --max-removed {max_removed:.2%}: "
+            f"{len(duplicates.removed):,} of {duplicates.documents:,}, not {allowed:,}; look at some in {lists}, then give "
+            "a higher one"
         )

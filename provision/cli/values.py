@@ -93,9 +93,12 @@ class Schemes(click.ParamType[Scheme]):
 
 
 class Rate(click.ParamType[float]):
-    """`0.1%` or `0.001`."""
+    """`0.1%` or `0.001`; all of it, `100%`, where that is something one may want."""
 
     name = "rate"
+
+    def __init__(self, *, all_of_it: bool = False) -> None:
+        self._all_of_it = all_of_it
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
@@ -105,7 +108,7 @@ class Rate(click.ParamType[float]):
             rate = float(Fraction(text[:-1]) / 100) if text.endswith("%") else float(text)
         except (ValueError, ZeroDivisionError):  # Fraction takes 1/0 for a number, until it is one
             self.fail(f"{value!r} is no rate; write 0.1% or 0.001", param, ctx)
-        if not 0 <= rate < 1:
+        if not (0 <= rate < 1 or (self._all_of_it and rate == 1)):
             self.fail(f"{value!r} is not between 0 and 1", param, ctx)
         return rate
 

@@ -9,16 +9,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from provision.errors import RemoteError
 from provision.hosts import Host
-from provision.reach.channel import Completed
+from provision.reach.channel import Channel, Completed
 from provision.reach.quoting import remote_command
 
 
-class LocalChannel:
+class LocalChannel(Channel):
     """See Channel."""
 
     def __init__(self, host: Host) -> None:
@@ -83,14 +81,6 @@ class LocalChannel:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _path(self, path: str) -> Path:
         home = Path.home()

@@ -19,7 +19,7 @@ from shard.dedup.processes import in_processes
 from shard.dedup.rewrite import Written, rewrite, units_of
 from shard.dedup.sources import sources_of
 from shard.dedup.unitfile import UnitFile, fetch_from
-from shard.errors import DirectoryInUseError, JobError
+from shard.errors import DirectoryInUseError, JobError, StoreError
 from shard.records.dedup import Settings
 from shard.records.shards import SPLITS, Split
 from shard.signatures.text import TokenBytes, token_bytes_of
@@ -74,9 +74,12 @@ def open_pair(directories: Sequence[Path]) -> dict[Split, Stored]:
 
 @contextmanager
 def at_work(directory: Path) -> Iterator[None]:
-    """Have a working directory for this process alone. Raises DirectoryInUseError, DiskFullError."""
-    make_directory(directory)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    """Have a working directory for this process alone. Raises DirectoryInUseError, StoreError, DiskFullError."""
+    try:
+        make_directory(directory)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StoreError(f"{directory}: no place for signatures and removal lists: {error.strerror}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,8 +26,8 @@ _USUAL_TOKENS = 250_000_000
 _PACKED = pa.schema(
     {"input_ids": pa.list_(pa.int32()), "attention_mask": pa.list_(pa.int8()), "labels": pa.list_(pa.int64())}
 )
-Counted = tuple[Any, int]
-"""A table, and how many tokens it holds."""
+Counted = tuple[Any, NDArray[np.int64]]
+"""A table, and where its rows begin in the tokens that it holds [rows + 1]."""
 _SEED = 42
 """Of the rows that --test-size draws, as TeenyTinyLlama has it."""
 _FOLDERS: dict[Split, str] = {"train": "train", "holdout": "test"}
@@ -37,8 +37,8 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
     schema = pa.schema({"input_ids": pa.list_(pa.from_numpy_dtype(np.dtype(stored.record.dtype)))})
     tables = _documents(stored) if options.context_length is None else _rows(stored, options.context_length)
     with _Folder(out, _FOLDERS[stored.record.split], options, schema) as folder:
-        for table, tokens in tables:
-            folder.add(table.select(["input_ids"]).cast(schema), tokens)
+        for table, offsets in tables:
+            folder.add(table.select(["input_ids"]).cast(schema), offsets)
     return left_over(stored, options.context_length)
 
 
@@ -51,9 +51,9 @@ def write_packed(stored: Stored, out: Path, options: ExportOptions) -> int:
     with ExitStack() as stack:
         folder = stack.enter_context(_Folder(out, _FOLDERS[stored.record.split], options, _PACKED))
         test = stack.enter_context(_Folder(out, "test", options, _PACKED)) if len(chosen) else None
-        for table, tokens in _rows(stored, length):
+        for table, offsets in _rows(stored, length):
             if test is None:
-                folder.add(table, tokens)
+                folder.add(table, offsets)
                 continue
             here = np.searchsorted(chosen, (first, first + len(table)))
             # [rows] bool
@@ -61,7 +61,7 @@ def write_packed(stored: Stored, out: Path, options: ExportOptions) -> int:
             is_test[chosen[here[0] : here[1]] - first] = True
             for target, mask in ((folder, ~is_test), (test, is_test)):
                 if mask.any():
-                    target.add(table.filter(pa.array(mask)), int(mask.sum()) * length)
+                    target.add(table.filter(pa.array(mask)), offsets[: int(mask.sum()) + 1])
             first += len(table)
     return left_over(stored, length)
 
@@ -98,33 +98,43 @@ class _Folder:
         for number, path in enumerate(self._made):
             path.rename(self._directory / f"{self._directory.name}-{number:05d}-of-{len(self._made):05d}.parquet")
 
-    def add(self, table: Any, tokens: int) -> None:
-        if self._writer is None or self._held >= self._most:
-            if self._writer is not None:
-                self._writer.close()
-            self._made.append(self._directory / f"{len(self._made)}.parquet")
-            self._held = 0
-            self._writer = pq.ParquetWriter(
-                self._made[-1],
-                self._schema,
-                compression="zstd",
-                use_dictionary=False,
-                column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in self._columns},
-            )
-        self._writer.write_table(table)
-        self._held += tokens
+    def add(self, table: Any, offsets: NDArray[np.int64]) -> None:
+        """Rows, to as many files as they fill: a file ends with the row that brings it to the size, or over it."""
+        row, rows = 0, len(table)
+        while row < rows:
+            writer = self._begin() if self._writer is None or self._held >= self._most else self._writer
+            end = int(np.searchsorted(offsets, offsets[row] + self._most - self._held))
+            end = min(max(end, row + 1), rows)
+            writer.write_table(table.slice(row, end - row))
+            self._held += int(offsets[end] - offsets[row])
+            row = end
+
+    def _begin(self) -> pq.ParquetWriter:
+        if self._writer is not None:
+            self._writer.close()
+        self._made.append(self._directory / f"{len(self._made)}.parquet")
+        self._held = 0
+        self._writer = pq.ParquetWriter(
+            self._made[-1],
+            self._schema,
+            compression="zstd",
+            use_dictionary=False,
+            column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in self._columns},
+        )
+        return self._writer
 
 
 def _documents(stored: Stored) -> Iterator[Counted]:
     for block in stored.blocks():
         lists = pa.LargeListArray.from_arrays(pa.array(block.offsets), pa.array(block.tokens))
-        yield pa.table({"input_ids": lists}), len(block.tokens)
+        yield pa.table({"input_ids": lists}), block.offsets
 
 
 def _rows(stored: Stored, length: int) -> Iterator[Counted]:
     for rows in windows(stored, length):
-        # [samples + 1]
-        ends = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * length)
+        # [samples + 1] int64
+        offsets = np.arange(len(rows) + 1, dtype=np.int64) * length
+        ends = pa.array(offsets.astype(np.int32))
         flat = rows.reshape(-1)
         lists = {
             "input_ids": flat.astype(np.int32),
@@ -132,4 +142,4 @@ def _rows(stored: Stored, length: int) -> Iterator[Counted]:
             "labels": flat.astype(np.int64),
         }
         columns = [pa.ListArray.from_arrays(ends, pa.array(values)) for values in lists.values()]
-        yield pa.table(columns, schema=_PACKED), len(flat)
+        yield pa.table(columns, schema=_PACKED), offsets

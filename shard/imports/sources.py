@@ -1,9 +1,11 @@
 """Which files an import takes, in which order, and which of them are for holdout (pure but for the listing)."""
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from shard.errors import JobError, SourceError
@@ -54,7 +56,8 @@ def listed(path: Path, *patterns: str) -> list[tuple[str, Path, Split]]:
     """(name, file, split) of every file below a directory that matches a pattern, sorted by name; or of a file itself.
 
     A file is for holdout when a word of its relative path is val, valid, validation, test, eval or holdout; one that is
-    given by itself is always for train. Raises JobError when there is none.
+    given by itself is always for train. Raises JobError when there is none, SourceError for a directory that cannot be
+    listed.
     """
     if not is_text(str(path)):
         raise JobError(f"{path!r}: a path that is not UTF-8; rename it")
@@ -62,15 +65,26 @@ def listed(path: Path, *patterns: str) -> list[tuple[str, Path, Split]]:
         return [(path.name, path, "train")]
     if not path.is_dir():
         raise JobError(f"{path}: no such file or directory")
-    found = {file for pattern in patterns for file in path.rglob(pattern) if file.is_file()}
-    named = sorted((file.relative_to(path).as_posix(), file) for file in found)
-    visible = [(name, file, split_of(name)) for name, file in named if "/." not in f"/{name}"]
+    found = [file for file in _below(path) if any(fnmatchcase(file.name, pattern) for pattern in patterns)]
+    named = sorted((file.relative_to(path).as_posix(), file) for file in found if file.is_file())
+    visible = [(name, file, split_of(name)) for name, file in named]
     for name, _, _ in visible:
         if not is_text(name):
             raise JobError(f"{path}: {name!r}: a file name that is not UTF-8; rename it")
     if not visible:
         raise JobError(f"{path}: holds no {' or '.join(patterns)}; is it of another --format?")
     return visible
+
+
+def _below(path: Path) -> Iterator[Path]:
+    """What is not hidden. Not rglob, which leaves out directories that it may not list."""
+
+    def refuse(error: OSError) -> None:
+        raise SourceError(f"{error.filename}: cannot be listed: {error.strerror}") from error
+
+    for folder, below, names in os.walk(path, onerror=refuse):
+        below[:] = [name for name in below if not name.startswith(".") and name != "lost+found"]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def split_of(name: str) -> Split:

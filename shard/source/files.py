@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from shard.errors import SourceChangedError, SourceReadError
@@ -20,6 +22,43 @@ _TAIL_BYTES = 64 << 10
 def filesystem(root: str) -> tuple[Any, str]:
     """The file system of a directory or URL, and the root's path in it. Raises ValueError, ImportError or OSError."""
     return fsspec.core.url_to_fs(root)  # type: ignore[no-any-return]
+
+
+def listed(fs: Any, base: str) -> dict[str, Any]:
+    """Path → facts of every file below a directory, or of a file itself; hidden directories are not looked into.
+
+    Nothing where there is no such directory. Raises what the driver does for a directory that cannot be listed: where
+    fsspec goes through directories, and does not ask a store for all it has, it leaves such out without a word.
+    """
+    kind = type(fs)
+    walks = (
+        kind._find is AsyncFileSystem._find if isinstance(fs, AsyncFileSystem) else kind.find is AbstractFileSystem.find
+    )
+    if not walks:
+        return dict(fs.find(base, detail=True))
+    found: dict[str, Any] = {}
+    directories, seen = [base], {base}
+    while directories:
+        directory = directories.pop()
+        try:
+            entries = fs.ls(directory, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            if directory != base:
+                raise
+            return {}
+        for info in entries:
+            path = info["name"].rstrip("/")
+            if info["type"] != "directory" or path == directory:
+                found[path] = info
+            elif path not in seen and not _holds_no_data(path):
+                seen.add(path)
+                directories.append(path)
+    return found or ({base: {}} if fs.isfile(base) else {})
+
+
+def _holds_no_data(directory: str) -> bool:
+    name = directory.rpartition("/")[2]
+    return name.startswith(".") or name == "lost+found"  # of the file system, and for root alone
 
 
 def local_path(fs: Any, path: str) -> Path | None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from shard.batch import TextBatch, TokenBatch
 from shard.errors import TokenMismatchError
+from shard.tokenizer.mixtures import mixtures
 from shard.tokenizer.protocol import Engine, Reference
 
 TRICKY: tuple[str, ...] = (
@@ -48,9 +49,10 @@ _SAMPLE_LONGEST_BYTES = 64 << 10
 def first_difference(engine: Engine, reference: Reference, added: Sequence[str] = ()) -> str | None:
     """The first tricky string that the engine encodes differently, or None.
 
-    `added` are tokens that are taken out of a text before the rest of it is encoded: every one makes a string more.
+    `added` are tokens that may be taken out of a text before the rest of it is encoded: every one makes a string more,
+    and they are mixed into others.
     """
-    strings = (*TRICKY, *(f"{token}a {token} b{token}" for token in added))
+    strings = (*TRICKY, *(f"{token}a {token} b{token}" for token in added), *mixtures(added))
     encoded = engine.encode(_batch(text.encode() for text in strings))
     for index, text in enumerate(strings):
         if encoded.document(index).tolist() != reference.encode(text.encode()):

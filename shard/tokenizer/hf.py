@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import tokenizers
+from tokenizers.models import BPE
 
 from shard.errors import TokenizerError
 from shard.tokenizer.panics import panics_named
+from shard.tokenizer.textonly import model_of_text
 
 _EOD_TOKENS = (
     "<|endoftext|>",
@@ -48,7 +50,22 @@ class HfReference:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
+        self._origin = origin
+        self._leave_text_alone()
         self.name = f"tokenizers {tokenizers.__version__}"
+
+    def _leave_text_alone(self) -> None:
+        """See shard.tokenizer.textonly; a merge left to chance would give other ids every time."""
+        if isinstance(self._tokenizer.model, BPE):
+            self._tokenizer.model.dropout = None
+            if not self._tokenizer.model.ignore_merges:
+                return
+        config: dict[str, Any] = json.loads(self._tokenizer.to_str())
+        specials = [token["content"] for token in config["added_tokens"] if token["special"]]
+        model = model_of_text(config["model"], specials)
+        if model != config["model"]:
+            bare = json.dumps({"version": config["version"], "model": model}, ensure_ascii=False)
+            self._tokenizer.model = tokenizers.Tokenizer.from_str(bare).model
 
     @property
     def vocab_size(self) -> int:
@@ -68,8 +85,14 @@ class HfReference:
         return next((i for token in _BOS_TOKENS if (i := self.token_id(token)) is not None), None)
 
     def encode(self, document: bytes) -> list[int]:
-        with panics_named("tokenizers"):
-            encoding = self._tokenizer.encode(document.decode("utf-8"), add_special_tokens=False)
+        text = document.decode("utf-8")
+        try:
+            with panics_named("tokenizers"):
+                encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        except Exception as error:  # bare Exception, too, as where a word is unknown and there is no token for that
+            raise TokenizerError(
+                f"{self._origin}: tokenizers {tokenizers.__version__} cannot encode {text[:60]!r}…: {error}"
+            ) from error
         ids: list[int] = encoding.ids
         return ids
 
@@ -108,16 +131,3 @@ _BYTES = _byte_level()
 def _spelled(text: str) -> bytes:
     """The bytes of a byte-level token; none where a character stands for no byte, and no text is encoded to it."""
     return bytes(map(_BYTES.__getitem__, text)) if _BYTES.keys() >= set(text) else b""
-
-
-def without_special_tokens(data: bytes) -> bytes:
-    """The same tokenizer.json encoding text alone: special tokens are text, and nothing is added or cut off."""
-    config: dict[str, Any] = json.loads(data)
-    config["added_tokens"] = [token for token in config.get("added_tokens") or () if not token.get("special")]
-    config["post_processor"] = config["truncation"] = config["padding"] = None
-    return json.dumps(config, ensure_ascii=False).encode()
-
-
-def added_tokens(data: bytes) -> tuple[str, ...]:
-    """The texts of a tokenizer.json's added tokens."""
-    return tuple(token["content"] for token in json.loads(data)["added_tokens"])

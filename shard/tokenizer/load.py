@@ -1,6 +1,7 @@
 """TokenizerSpec and its file → engine and reference, tested against each other."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,12 @@ from shard.errors import TokenizerError
 from shard.records.job import TokenizerSpec
 from shard.tokenizer.checks import first_difference
 from shard.tokenizer.fast import GigatokenEngine, ReferenceEngine, as_tokenizer_json
-from shard.tokenizer.hf import HfReference, added_tokens, without_special_tokens
+from shard.tokenizer.hf import HfReference
 from shard.tokenizer.protocol import Engine, Reference
 from shard.tokenizer.ranks import RankFile, TiktokenReference, by_sha256
 from shard.tokenizer.raw_bytes import ByteEngine, ByteReference
 from shard.tokenizer.spm import SentencePieceReference
+from shard.tokenizer.textonly import without_special_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,10 @@ def _with_fast_engine(spec: TokenizerSpec, reference: Reference, data: bytes, ra
         if rank_file is not None:
             engine = GigatokenEngine.from_ranks(data, rank_file.pretokenizer)
         else:
-            bare = without_special_tokens(as_tokenizer_json(data) if spec.kind == "sentencepiece" else data)
-            engine, added = GigatokenEngine.from_tokenizer_json(bare), added_tokens(bare)
+            config = json.loads(as_tokenizer_json(data) if spec.kind == "sentencepiece" else data)
+            added = tuple(token["content"] for token in config.get("added_tokens") or ())
+            bare = json.dumps(without_special_tokens(config), ensure_ascii=False)
+            engine = GigatokenEngine.from_tokenizer_json(bare.encode())
         difference = first_difference(engine, reference, added)
     except Exception as error:  # noqa: BLE001  whatever the fast engine cannot take, the reference can
         # Its first line: behind it come places in gigatoken's own source.

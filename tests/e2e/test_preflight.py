@@ -33,6 +33,7 @@ FAILURES = {
     "down": "Connection refused; is it up, and its sshd on that port?",
     "garbled": "dataset.json: not a DirectoryRecord record",
     "taken": f"run {OTHER_RUN} is writing in ",
+    "chatty": "let its shell start-up files print nothing",
 }
 """Host, named by what is wrong with it → what is said of it."""
 
@@ -42,6 +43,7 @@ case "$HOME" in
   */old/home) [ "$3" != survey ] || exec echo '{"version": "0.0.1"}' ;;
   */files/home) ulimit -n 60 ;;
   */offline/home) export http_proxy=http://127.0.0.1:1 ;;
+  */chatty/home) echo welcome ;;
   */late/home) [ "$3" != survey ] || { PYTHON "$@" | sed 's/"clock":[0-9]*/"clock":1000000000/'; exit; } ;;
 esac
 exec PYTHON "$@"
@@ -64,6 +66,8 @@ def sick(tmp_path_factory: pytest.TempPathFactory, hub_directory: Path) -> Itera
         for name in ("garbled", "taken"):
             (fleet.homes[name] / fleet.base / "shards").mkdir(parents=True)
         (fleet.homes["garbled"] / fleet.base / "shards" / "dataset.json").write_text("{}")
+        # Read by the shell that sshd starts, where that is bash. What goes to standard error does no harm.
+        (fleet.homes["well"] / ".bashrc").write_text("echo welcome >&2\n")
         lock = fleet.homes["taken"] / fleet.base / "shards" / ".shardfleet.lock"
         with lock.open("w") as file, running_as(OTHER_RUN, file.fileno()), running_as(ORPHANED_RUN):
             yield fleet

@@ -574,6 +574,47 @@ class LinksFileSystem(SizelessFileSystem):
         return b"a\nbc\n"[start:end]
 
 
+class ClosedFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """A driver whose user may list no directory below the one that is named."""
+
+    protocol = "closed"
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[dict[str, Any]]:
+        closed = {"system": (".hidden", "lost+found"), "user": ("sub",)}
+        if path not in closed:
+            raise PermissionError(f"Permission denied: {path!r}")
+        return [
+            {"name": f"{path}/x.txt", "size": 5, "ETag": "7", "type": "file"},
+            *({"name": f"{path}/{name}", "size": 0, "type": "directory"} for name in closed[path]),
+        ]
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        return b"a\nbc\n"[start:end]
+
+
+def test_directories_that_cannot_be_listed() -> None:
+    """Where a directory within the dataset cannot be listed, its files are not left out without a word; hidden ones,
+    and those of the file system, hold none."""
+    fsspec.register_implementation("closed", ClosedFileSystem, clobber=True)
+    assert [file.path for file in list_dataset(DatasetSpec(name="closed://system")).files] == ["x.txt"]
+    with pytest.raises(CatalogError, match=r"closed://user: cannot be listed: PermissionError: .*'user/sub'"):
+        list_dataset(DatasetSpec(name="closed://user"))
+
+
+def test_paths_longer_than_the_system_takes(tmp_path: Path) -> None:
+    """Files that lie too deep to be read by their path are not left out without a word."""
+    here = os.open(tmp_path, os.O_RDONLY)
+    (tmp_path / "a.txt").write_text("a")
+    for _ in range(18):
+        os.mkdir("d" * 250, dir_fd=here)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(CatalogError, match=r"cannot be listed: OSError: .*File name too long"):
+        list_dataset(DatasetSpec(name=str(tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("driver", "message"),
     [

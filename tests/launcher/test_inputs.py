@@ -57,6 +57,16 @@ def test_kind_by_suffix(path: str, kind: Kind | None) -> None:
     assert kind_of(path, Input()) == kind
 
 
+def test_shards_within_a_dataset_are_no_data() -> None:
+    """What a run has written into its own dataset leaves that as it was, so the run can go on; `plan` says so. Numbers
+    alone, or the name of our record, make no shards."""
+    shards = [f"out/{name}" for name in ("dataset.json", "000000.json", "000000.idx", "000000.bin")]
+    found = chosen(["a.jsonl", "b/000000.json", "c/dataset.json", *shards])
+    assert found.paths == ["a.jsonl", "b/000000.json", "c/dataset.json"]
+    assert found.notes == ("not read, as they hold shards: out",)
+    assert chosen(["a.jsonl", *shards], included=True).paths == ["a.jsonl"]
+
+
 def test_where_there_is_parquet_only_that_is_read() -> None:
     """A repository that also has its data as JSON lines keeps the units it always had, and the rest is named."""
     found = chosen(["b.parquet", "a.parquet", "raw/a.jsonl", "raw/b.jsonl", "x.csv", "README.md", ".gitattributes"])

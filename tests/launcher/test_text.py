@@ -1,5 +1,6 @@
 """`shardfleet text`, by the command."""
 
+import fcntl
 import json
 import resource
 from pathlib import Path
@@ -82,7 +83,24 @@ def test_targets_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_bytes(b'{"text": "one"}\n["no object"]\n')
     with pytest.raises(SourceError):
         invoke("--dataset", tmp_path, "--to", tmp_path / "b.jsonl")
+    with pytest.raises(StoreError, match="given twice"):
+        invoke("--dataset", tmp_path, "--to", tmp_path / "b.jsonl", "--to", tmp_path / ".." / tmp_path.name / "b.jsonl")
     assert {path.name for path in tmp_path.iterdir()} == {"a.jsonl", "c.jsonl"}
+
+
+def test_what_was_killed_leaves_nothing(tmp_path: Path) -> None:
+    """What an attempt left that was killed goes with the next one; what somebody is writing stays."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(json_lines(["one"]))
+    left, written, other = (
+        tmp_path / f".{name}.tmp" for name in ("all.jsonl.0a1b2c3d", "all.jsonl.00000000", "of.jsonl.0a1b2c3d")
+    )
+    for path in (left, written, other):
+        path.write_bytes(b"{")
+    with written.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        invoke("--dataset", tmp_path / "in", "--to", tmp_path / "all.jsonl")
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "all.jsonl", written.name, other.name}
 
 
 @pytest.mark.parametrize("kind", ["hf", "sentencepiece"])

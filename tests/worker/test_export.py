@@ -333,6 +333,20 @@ def test_packed_parquet(both: tuple[Path, Path], tmp_path: Path) -> None:
         export(both, "parquet-packed", tmp_path / "other", ExportOptions())
 
 
+@pytest.mark.parametrize("length", [None, CONTEXT])
+def test_parquet_files_end_at_their_size(length: int | None, both: tuple[Path, Path], tmp_path: Path) -> None:
+    """Every file but the last has the tokens asked for, and would not have them without its last row, however many rows
+    are written at once."""
+    options = ExportOptions(context_length=length, shard_tokens=200)
+    export(both, "parquet" if length is None else "parquet-packed", tmp_path / "out", options)
+    for split in ("train", "test"):
+        files = [pq.read_table(path)["input_ids"].to_pylist() for path in sorted((tmp_path / "out" / split).iterdir())]
+        assert len(files) > 3
+        for rows in files[:-1]:
+            assert len(joined(rows)) >= 200 > len(joined(rows[:-1]))
+        assert len(joined(files[-1][:-1])) < 200
+
+
 def test_rows_of_one_length(both: tuple[Path, Path], tmp_path: Path) -> None:
     """What fills no row is carried from batch to batch and shard to shard: every row is whole, nothing is lost between
     two documents, and less than a row at the very end."""

@@ -383,3 +383,20 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     for given in (path, path.parent):
         with pytest.raises(JobError, match="not UTF-8"):
             taken(given, "nanogpt", tmp_path)
+
+
+def test_a_directory_that_cannot_be_listed(tmp_path: Path) -> None:
+    """Where the system does not say what a directory holds (here, its path is too long), files in it are not left out
+    without a word."""
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "a.bin").write_bytes(np.array([104, EOD], dtype="<u2").tobytes())
+    here = os.open(tmp_path / "from", os.O_RDONLY)
+    for _ in range(18):
+        os.mkdir("d" * 250, dir_fd=here)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(SourceError, match="cannot be listed: File name too long"):
+        taken(tmp_path / "from", "nanogpt", tmp_path)
+    assert not (tmp_path / "in").exists()

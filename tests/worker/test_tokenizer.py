@@ -23,6 +23,7 @@ from shard.records.job import TokenizerSpec
 from shard.tokenizer.checks import TRICKY, SampleCheck, first_difference
 from shard.tokenizer.fast import GigatokenEngine, ReferenceEngine
 from shard.tokenizer.load import Tokenizer, load_reference, load_tokenizer
+from shard.tokenizer.mixtures import mixtures
 from shard.tokenizer.ranks import RANK_FILES, without_gaps
 from shard.tokenizer.raw_bytes import ByteEngine, ByteReference
 from tests.support.batches import ids_of, text_batch_of
@@ -187,6 +188,68 @@ def test_template_truncation_and_padding_are_left_out(
     )
 
 
+def changed(path: Path, directory: Path, **model: Any) -> Tokenizer:
+    """A tokenizer.json with other words in its model."""
+    config = json.loads(path.read_bytes())
+    target = directory / "tokenizer.json"
+    target.write_text(json.dumps({**config, "model": {**config["model"], **model}}))
+    return load_tokenizer(json_spec(target), directory)
+
+
+def test_dropout_is_left_out(small_tokenizer: Path, small: Tokenizer, tmp_path: Path, documents: list[str]) -> None:
+    """Merges that a tokenizer.json leaves to chance are all made: a document has the same ids every time."""
+    tokenizer = changed(small_tokenizer, tmp_path, dropout=0.5)
+    assert tokenizer.slow_because is None
+    assert reference_ids(small, documents[:20]) == reference_ids(tokenizer, documents[:20])
+
+
+@pytest.mark.parametrize("kind", ["WordLevel", "WordPiece", "Unigram", "BPE"])
+def test_text_of_special_tokens_in_models_of_words(kind: str, tmp_path: Path) -> None:
+    """Where a model finds whole words, the text of a special token is one, and still does not become that token; its
+    id decodes to it, and added tokens that are not special stay."""
+    words = ["[UNK]", "</s>", *map(chr, range(33, 127)), *(f"##{chr(c)}" for c in range(33, 127))]
+    vocab = {word: number for number, word in enumerate(words)}
+    models = {
+        "WordLevel": {"vocab": vocab, "unk_token": "[UNK]"},
+        "WordPiece": {"vocab": vocab, "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
+        | {"max_input_chars_per_word": 100},
+        "Unigram": {"vocab": [[word, 0.0 if number < 2 else -5.0] for word, number in vocab.items()], "unk_id": 0},
+        "BPE": {"vocab": vocab, "merges": [], "unk_token": "[UNK]", "ignore_merges": True},
+    }
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [("[UNK]", 0, True), ("</s>", 1, True), ("<think>", len(words), False)]
+    config = {
+        "version": "1.0",
+        "added_tokens": [{"content": text, "id": i, "special": special, **flags} for text, i, special in added],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": {"type": kind, **models[kind]},
+    }
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(config))
+    tokenizer = load_tokenizer(json_spec(path), tmp_path)
+    (ids,) = ids_of(tokenizer.engine.encode(text_batch_of(["a </s> b<think>"])))
+    assert (vocab["a"], len(words)) == (ids[0], ids[-1])
+    assert 1 not in ids
+    assert "</s>" in tokenizer.reference.decode([1])
+
+
+def test_a_word_that_there_is_no_token_for(tmp_path: Path) -> None:
+    """A tokenizer.json that lacks its token for unknown words ends at such a word, with an error that says so."""
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "[UNK]"}}')
+    tokenizer = load_tokenizer(json_spec(path), tmp_path)
+    with pytest.raises(TokenizerError, match=r"cannot encode 'zebra'.*Missing \[UNK\]"):
+        tokenizer.engine.encode(text_batch_of(["zebra"]))
+
+
+def test_mixtures() -> None:
+    """Among the texts of the self-test are some with any two added tokens side by side; they are always the same."""
+    texts = mixtures(["@one", "@two"])
+    assert texts == mixtures(["@one", "@two"])
+    assert all(any(pair in text for text in texts) for pair in ("@one@one", "@one@two", "@two@one", "@two@two"))
+    assert not any("@" in text for text in mixtures([]))
+
+
 def test_added_tokens_that_are_not_special_are_tokens(small_tokenizer: Path, tmp_path: Path) -> None:
     """An added token of a tokenizer.json that is not special is one id, in engine and reference alike."""
     model = tokenizers.Tokenizer.from_file(str(small_tokenizer))
@@ -225,13 +288,14 @@ def test_models_that_gigatoken_does_not_take(options: dict[str, Any], tmp_path: 
 
 
 def test_a_model_that_normalises(tmp_path: Path, documents: list[str]) -> None:
-    """A model with SentencePiece's usual normaliser is encoded fast, as sentencepiece does."""
+    """gigatoken drops a joiner behind a normalised character and does not compose Hangul: the self-test finds it, and
+    the ids are those of sentencepiece."""
     path = tmp_path / "tokenizer.model"
     train_small_model(path, normalization_rule_name="nmt_nfkc", remove_extra_whitespaces=True)
     tokenizer = load_tokenizer(model_spec(path), tmp_path)
-    assert tokenizer.slow_because is None
-    texts = [*documents[:100], "ﬁ  ２０２６ \u00a0x ", "\t\ttabs"]
-    assert reference_ids(tokenizer, texts) == ids_of(tokenizer.engine.encode(text_batch_of(texts)))
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    texts = [*documents[:40], "ﬁ  ２０２６ \u00a0x ", "\t\ttabs", "x²\u200dy", "\u1100\u1161", "a\u0085b"]
+    assert [processor.encode(text) for text in texts] == ids_of(tokenizer.engine.encode(text_batch_of(texts)))
 
 
 # Loading

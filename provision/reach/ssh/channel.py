@@ -13,14 +13,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import paramiko
 
 from provision.errors import RemoteError
 from provision.hosts import Host
-from provision.reach.channel import Completed
+from provision.reach.channel import Channel, Completed
 from provision.reach.quoting import remote_command
 from provision.reach.ssh.connect import PEER_FAILED, REPLY_SECONDS, SignIn, connect, reason_of, sign_in_with_keys
 from provision.reach.ssh.known_hosts import known_keys
@@ -33,7 +31,7 @@ _PROBE_SECONDS = 5.0
 _REST_LOOK_SECONDS = 5.0
 
 
-class SshChannel:
+class SshChannel(Channel):
     """See Channel. Connects at construction and raises RemoteError, with a remedy, when that fails."""
 
     def __init__(self, host: Host, config: Path, *, sign_in: SignIn = sign_in_with_keys) -> None:
@@ -157,14 +155,6 @@ class SshChannel:
         self._transport.close()
         if self._proxy is not None:
             self._proxy.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _path(self, path: str) -> str:
         return posixpath.join(self.home(), path[2:] if path.startswith("~/") else path)
