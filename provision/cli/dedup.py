@@ -120,8 +120,6 @@ def dedup(
         _refuse("a run", work_dir=work, processes=processes, tokenizer=tokenizer)
         from provision.cli.deduprun import dedup_run
 
-        if (Path(what[0]) / DIRECTORY_FILE).exists():
-            raise click.UsageError(f"{what[0]}: a directory of shards; give that of the other split as well")
         style = ["--json"] if as_json else ["--plain"] if plain else []
         dedup_run(
             what[0], (target, holdout), settings, max_removed, memory, dry_run=dry_run, run_dir=run_dir, style=style

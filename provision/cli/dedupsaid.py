@@ -40,6 +40,6 @@ def require_few(duplicates: Duplicates, max_removed: float, lists: Path) -> None
         allowed = floor(round(max_removed * duplicates.documents, 6))
         raise TooManyDuplicatesError(
             f"{duplicates.share:.2%} of the documents would go, which is more than --max-removed {max_removed:.2%}: "
-            f"{len(duplicates.removed):,} of {duplicates.documents:,}, not {allowed:,}; look at some in {lists}, then give "
-            "a higher one"
+            f"{len(duplicates.removed):,} of {duplicates.documents:,}, not {allowed:,}; look at some in {lists}, "
+            "then give a higher one"
         )

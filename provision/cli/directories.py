@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from provision.cli.values import HomePath
 from provision.tokenizer.resolve import NO_EOD, fetch_tokenizer
 from shard.concat import concatenate
 from shard.imports.options import ImportOptions
@@ -13,13 +14,13 @@ from shard.tokenizer.ranks import RANK_FILES
 
 
 @click.command("import", short_help="Make directories of shards from files of another tool.")
-@click.argument("path", type=click.Path(path_type=Path, exists=False))
+@click.argument("path", type=HomePath())
 @click.option("--format", "format_name", type=click.Choice([*IMPORTS]), required=True, help="See docs/directories.md.")
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to make, for train.")
+@click.option("--to", "target", type=HomePath(), required=True, help="Directory to make, for train.")
 @click.option(
     "--holdout-dir",
     "holdout",
-    type=click.Path(path_type=Path),
+    type=HomePath(),
     help="Directory to make, for files named val, test or the like.  [default: that of --to with _holdout behind it]",
 )
 @click.option(
@@ -58,11 +59,11 @@ def import_command(
 
 @click.command(short_help="Join DIRECTORIES of shards of equal tokenizer.")
 @click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False, exists=True))
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to make.")
+@click.option("--to", "target", type=HomePath(), required=True, help="Directory to make.")
 @click.option(
     "--holdout-dir",
     "holdout",
-    type=click.Path(path_type=Path),
+    type=HomePath(),
     help="Directory to make for holdout, where directories of both splits are given.",
 )
 def concat(directories: tuple[Path, ...], target: Path, holdout: Path | None) -> None:

@@ -8,7 +8,7 @@ import click
 
 from provision.cli.options import DEFAULT_PYTHON
 from provision.cli.stopping import stopped_by_ctrl_c
-from provision.cli.values import Count
+from provision.cli.values import Count, home_path
 from provision.errors import ProvisionError
 from provision.finish.exports import Exports, HostShards, mark_of
 from provision.hosts import check_directory, read_hosts
@@ -101,7 +101,7 @@ def export(
             name=name,
         )
         sys.exit(_on_hosts(directories, wanted, hosts_file, ssh_config, remote_python))
-    done = write_export([*map(Path, directories)], format_name, Path(target), options)
+    done = write_export([*map(home_path, directories)], format_name, home_path(target), options)
     click.echo(f"{target}: {done.documents:,} documents, {done.tokens - done.left_out:,} tokens as {format_name}")
     click.echo(f"{done.disk_bytes:,} bytes of its own, {done.linked_bytes:,} shared with the shards")
     if done.left_out:

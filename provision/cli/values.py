@@ -1,8 +1,10 @@
 """Values of options as people write them: sizes, rates, seconds, trainers."""
 
 import math
+import os
 import re
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +17,19 @@ from shard.records.trainers import SUFFIXES, Trainer
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)", re.IGNORECASE)
 _SCHEME_FIELDS = ("ngram", "num-perm", "seed")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+
+
+class HomePath(click.ParamType[Path]):
+    """A path of this machine, `~/…` below the home also where the shell has left it so, as in `--to=~/x`."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return home_path(value)
+
+
+def home_path(value: str | Path) -> Path:
+    return Path(os.path.expanduser(value))  # noqa: PTH111  the other raises for '~nobody'
 
 
 class Size(click.ParamType[int]):

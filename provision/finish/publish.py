@@ -32,7 +32,8 @@ class Published:
 def publish(directory: Path, repo_id: str, *, private: bool) -> Published:
     """Upload an export to the dataset `repo_id`, which is made if need be; a card goes with it unless there is one.
 
-    Files that the dataset has and the export has not stay. Raises InputError, each with its remedy.
+    What an earlier export has brought there, and this one has not, goes in the same commit: `load_dataset` would read
+    both. Other files stay. Raises InputError, each with its remedy.
     """
     facts = _facts(directory)
     files: Mapping[str, Any] = facts["files"]
@@ -40,12 +41,18 @@ def publish(directory: Path, repo_id: str, *, private: bool) -> Published:
     api = huggingface_hub.HfApi()
     try:
         url = api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
+        there = set(api.list_repo_files(repo_id, repo_type="dataset"))
         # The old card may be somebody's own words.
-        card = [] if api.file_exists(repo_id, _CARD, repo_type="dataset") else [_addition(_CARD, _card(facts).encode())]
+        card = [] if _CARD in there else [_addition(_CARD, _card(facts).encode())]
         names = [EXPORT_FILE, *files]
+        gone = sorted(there & (_exported_before(api, repo_id) if EXPORT_FILE in there else set()) - set(names))
         commit = api.create_commit(
             repo_id,
-            [*card, *(_addition(name, directory / name) for name in names)],
+            [
+                *card,
+                *(_addition(name, directory / name) for name in names),
+                *(huggingface_hub.CommitOperationDelete(name, is_folder=False) for name in gone),
+            ],
             commit_message=f"{facts['format']} of {facts['source']['dataset']}, {facts['fingerprint'][:12]}",
             repo_type="dataset",
         )
@@ -61,6 +68,16 @@ def publish(directory: Path, repo_id: str, *, private: bool) -> Published:
     except (RuntimeError, OSError, ValueError) as error:  # a failed upload is a RuntimeError around what happened
         raise InputError(f"{repo_id}: cannot be pushed: {error.__cause__ or error}; push again to go on") from error
     return Published(commit.commit_url or str(url), len(names), sum(file["bytes"] for file in files.values()))
+
+
+def _exported_before(api: huggingface_hub.HfApi, repo_id: str) -> set[str]:
+    """The Parquet files that the export which is there lists; none where its record is not one of ours."""
+    path = Path(api.hf_hub_download(repo_id, EXPORT_FILE, repo_type="dataset"))
+    try:
+        files: Mapping[str, Any] = msgspec.json.decode(unsealed(path.read_bytes()))["files"]
+        return {name for name in files if name.endswith(".parquet")}
+    except (JobError, msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _facts(directory: Path) -> dict[str, Any]:

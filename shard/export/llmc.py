@@ -38,10 +38,14 @@ def write(stored: Stored, out: Path, options: ExportOptions) -> int:
         raise JobError(f"--shard-size {size}: llm.c cannot seek past 2 GiB; take at most {_MOST_TOKENS}")
     total = stored.tokens
     train = stored.record.split == "train"
+    if train and total < 2:
+        raise JobError(
+            f"{stored.directory}: {total} tokens, and modded-nanogpt needs two files, with one each at least"
+        )
     if train and total <= size:
         raise JobError(
             f"{stored.directory}: {total} tokens are one file of {size}, and modded-nanogpt needs two to go on to; "
-            f"take --shard-size {max(1, -(-total // 2))} or less"
+            f"take --shard-size {-(-total // 2)} or less"
         )
     first = 1 if train else 0  # the first file of all is the one for validation
     stream = _pieces(stored.blocks(), eod)

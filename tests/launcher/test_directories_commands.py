@@ -42,6 +42,17 @@ def test_import_makes_directories_like_any_other(tokens: Path, tmp_path: Path) -
         assert (tmp_path / "out" / name).read_bytes() == (tokens / name).read_bytes()
 
 
+def test_home_that_the_shell_has_left(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--to=~/x`, which bash leaves as it is, is below the home, as it is for `launch`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tokens)
+    invoke("import", "~/tokens", "--format=nanogpt", "--tokenizer=bytes", "--to=~/a", "--holdout-dir=~/b")
+    invoke("export", "~/a", "~/b", "--format=nanogpt", "--to=~/c")
+    invoke("concat", tmp_path / "a", tmp_path / "b", "--to=~/d", "--holdout-dir=~/e")
+    assert {path.name for path in tmp_path.iterdir()} == {"tokens", *"abcde"}
+    assert {path.name for path in tokens.iterdir()} == {"train.bin", "val.bin"}
+
+
 def test_import_of_other_ids_leaves_nothing(tokens: Path, tmp_path: Path) -> None:
     """The file and the id are named, and no directory is there."""
     with pytest.raises(SourceError, match=r"train\.bin: .*end-of-document id \(101\)"):

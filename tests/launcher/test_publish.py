@@ -101,6 +101,25 @@ def test_push(packed: Path, root: Path, hub: RunningHub, tmp_path: Path) -> None
     assert not (root / "me" / "packed" / ".cache").exists()
 
 
+def test_another_export_takes_the_place_of_the_first(packed: Path, root: Path, hub: RunningHub, tmp_path: Path) -> None:
+    """Of an export in other files nothing is left that load_dataset would read beside the new one; what else is there
+    stays."""
+    job = make_job(write_corpus(tmp_path / "corpus", ["some text", "more"] * 50), tmp_path, holdout=Holdout(rate=0.0))
+    write_all(job, tmp_path)
+    options = ExportOptions(context_length=64, shard_tokens=200)
+    export([Path(job.output_dir)], "parquet-packed", tmp_path / "many", options)
+    repository = root / "me" / "again"
+    assert push(hub, tmp_path, tmp_path / "many", "--repo", "me/again").returncode == 0
+    assert len(list((repository / "train").iterdir())) > 1
+    (repository / "train" / "own.parquet").write_bytes(b"")
+    (repository / "train" / "notes.txt").write_bytes(b"")
+    done = push(hub, tmp_path, packed, "--repo", "me/again")
+    assert done.returncode == 0, done.stderr
+    names = {path.relative_to(repository).as_posix() for path in repository.rglob("*.*") if path.is_file()}
+    own = {"train/own.parquet", "train/notes.txt", "README.md"}
+    assert names == own | {path.relative_to(packed).as_posix() for path in packed.rglob("*.*")}
+
+
 def test_private(packed: Path, root: Path, hub: RunningHub, tmp_path: Path) -> None:
     """A private dataset is seen with the token that made it alone."""
     assert push(hub, tmp_path, packed, "--repo", "me/secret", "--private").returncode == 0

@@ -41,7 +41,7 @@ def test_directories_that_cannot_be(store: Path, tmp_path: Path) -> None:
         refused = CliRunner().invoke(cli, ["dedup", train, holdout, "--to", out, *given, "--kind", "exact"])
         assert said in str(refused.exception), (given, refused.output)
     alone = CliRunner().invoke(cli, ["dedup", train, "--to", out])
-    assert alone.exit_code == 2 and "give that of the other split as well" in alone.output
+    assert alone.exit_code == 2 and "give train and holdout, one behind the other" in alone.output
     assert tree_of(store) == before and [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -283,6 +283,14 @@ def test_llmc_with_one_train_file_is_refused(both: tuple[Path, Path], tmp_path: 
     assert len(list((tmp_path / "out").glob("*train*.bin"))) == 2
 
 
+def test_llmc_without_tokens_has_no_remedy(tmp_path: Path) -> None:
+    """Where there is nothing to cut, no size is named that would be refused again."""
+    job = make_job(write_corpus(tmp_path / "corpus", [None, ""]), tmp_path, tokenizer=BYTES_SPEC)
+    write_all(job, tmp_path)
+    with pytest.raises(JobError, match="0 tokens, and modded-nanogpt needs two files"):
+        export([Path(job.output_dir)], "llmc", tmp_path / "out", ExportOptions())
+
+
 @pytest.mark.parametrize(("name", "read"), [("mds", read_mds), ("parquet", read_parquet)])
 def test_windows(name: str, read: Any, both: tuple[Path, Path], tmp_path: Path) -> None:
     """With a context length samples are windows of all tokens in a row; what fills none is counted."""
