@@ -56,7 +56,11 @@ def summary(
         lines.append(_done_without(state.plan, answers))
     if reason:
         lines.append(f"stopped: {reason}")
-    lines.append(_ending(code, answers, run, state.plan.command))
+    missing = {unit.ordinal for unit in state.plan.units} - state.committed.keys()
+    again = f"{state.plan.command} again to continue"
+    if missing and missing <= state.quarantined.keys():
+        again = f"when the files that were given up are mended, {again}"
+    lines.append(_ending(code, answers, run, again))
     return Text("\n".join(lines))
 
 
@@ -81,7 +85,7 @@ def plan_table(plan: Plan, surveys: Surveys) -> RenderableType:
     shared = sum(unit.members is not UNSET for unit in plan.units)
     largest = max((unit.size for unit in plan.units if unit.members is UNSET), default=0)
     split = sum(unit.parts > 1 for unit in plan.units)
-    few = len(plan.units) < 3 * plan.world_size
+    few = plan.world_size > 1 and len(plan.units) < 3 * plan.world_size
     rule = (
         f"Files over {plan.unit_bytes / 2**20:g} MiB are cut into equal byte ranges of row groups or lines: {split} of "
         f"{len(plan.units)} units are such parts (largest file {largest / 1e6:.1f} MB)."
@@ -159,12 +163,12 @@ def _done_without(plan: Plan, answers: Answers) -> str:
     )
 
 
-def _ending(code: int, answers: Answers, run: RunDirectory, command: str) -> str:
+def _ending(code: int, answers: Answers, run: RunDirectory, again: str) -> str:
     if code == 3:
         return f"NOT shown to be quiet: {', '.join(answers.unproven)}. Try 'shardfleet abort {run.path} --now'"
     endings = {
         0: "complete; no process of the run is left on any host",
-        1: f"something is missing: logs are in {run.path} and on the hosts; {command} again to continue",
-        130: f"stopped; no process of the run is left on any host. {command.capitalize()} again to continue",
+        1: f"something is missing: logs are in {run.path} and on the hosts; {again}",
+        130: f"stopped; no process of the run is left on any host. {again[0].upper()}{again[1:]}",
     }
     return endings[code]

@@ -35,6 +35,11 @@ def parsed_line(line: bytes) -> Any:
     return json.loads(line.decode("utf-8", "surrogateescape"), parse_int=len, parse_float=len)
 
 
+def _why(error: Exception) -> str:
+    """Without the parser's own line, which is always the first of the one that it was given."""
+    return f"{error.msg} at its character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
 class JsonLines:
     """Reads one column of the lines of one file, or of a part of it."""
 
@@ -110,7 +115,7 @@ class JsonLines:
             array = self._parsed(line, 1)
             if array is not None:
                 return array
-            raise SourceError(f"{self._place(offset, block)}: not JSON: {error}") from error
+            raise SourceError(f"{self._place(offset, block)}: not JSON: {_why(error)}") from error
         if row is None:
             return "null"  # Arrow takes such a line for a row, too
         if not isinstance(row, dict):

@@ -65,6 +65,8 @@ def test_few_units_for_many_ranks_is_told() -> None:
     advice = "a smaller --unit-size balances better"
     assert advice in drawn(plan_table(plan_of(HOSTS), {}), width=300)
     assert advice not in drawn(plan_table(plan_of(HOSTS, files=source_files(*[MIB] * 50)), {}), width=300)
+    one = (Host(name="alpha", ranks=1),)
+    assert advice not in drawn(plan_table(plan_of(one, files=source_files(MIB)), {}), width=300)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
@@ -117,6 +119,17 @@ def test_ending_with_something_missing(tmp_path: Path) -> None:
     ):
         assert part in text.replace("\n", " ")
     assert "alpha: complete" not in text and "stopped:" not in text
+
+
+def test_ending_when_only_damaged_files_are_left(tmp_path: Path) -> None:
+    """Where all that is missing was given up, launching again is said to want mended files first."""
+    state = ClusterState(plan_of(HOSTS))
+    kept = [UnitCounts(n, 0, 9, 9, 0, 0, 0, 0, 0) for n in (0, 1, 2, 3, 5)]
+    state.apply(UnitsKept(host="alpha", units=kept), 0.0)
+    state.apply(UnitFailed(host="beta", unit=4, rank=2, attempt=3, quarantined=True, reason="truncated"), 0.0)
+    said = drawn(summary(RunDirectory(tmp_path / "run"), state, QUIET, 1), 300)
+    assert "when the files that were given up are mended, launch again to continue" in said
+    assert "are mended" not in ended(tmp_path, code=1)
 
 
 def test_ending_that_the_launcher_brought_about(tmp_path: Path) -> None:

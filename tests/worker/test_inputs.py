@@ -194,7 +194,7 @@ def test_broken_json_line(line: bytes, message: str, tmp_path: Path) -> None:
 def test_byte_of_a_broken_line_counts_the_mark(tmp_path: Path) -> None:
     """The byte that is named is that of the file, of which a byte-order mark is a part."""
     job = planned_job(folder(tmp_path, a__jsonl=b'\xef\xbb\xbf{"text": "a"}\noops\n'), tmp_path / "out")
-    with pytest.raises(SourceError, match=r"line 2 \(byte 17\): not JSON"):
+    with pytest.raises(SourceError, match=r"line 2 \(byte 17\): not JSON: Expecting value at its character 1$"):
         read(job)
 
 
