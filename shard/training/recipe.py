@@ -126,6 +126,13 @@ def after(data: bytes, kind: Kind | None, *, origin: str) -> tuple[Kind, Configu
 
 def with_ids(post_processor: Json | None, specials: Mapping[str, int], *, where: str = "the reference") -> Json | None:
     """The post-processor with the ids that its tokens have here. Raises TokenizerError where one has none."""
+    try:
+        return _with_ids(post_processor, specials, where)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise TokenizerError(f"{where} has a post-processor that is none: {type(error).__name__}: {error}") from error
+
+
+def _with_ids(post_processor: Json | None, specials: Mapping[str, int], where: str) -> Json | None:
     if post_processor is None:
         return None
 
@@ -139,7 +146,7 @@ def with_ids(post_processor: Json | None, specials: Mapping[str, int], *, where:
     made = dict(post_processor)
     match made.get("type"):
         case "Sequence":
-            made["processors"] = [with_ids(inner, specials, where=where) for inner in made["processors"]]
+            made["processors"] = [_with_ids(inner, specials, where) for inner in made["processors"]]
         case "TemplateProcessing":
             made["special_tokens"] = {
                 name: {**token, "ids": [id_of(text) for text in token["tokens"]]}

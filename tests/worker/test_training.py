@@ -392,6 +392,22 @@ def test_a_decoder_that_does_not_fit(corpus: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "ByteLevel",
+        {"type": "TemplateProcessing"},
+        {"type": "TemplateProcessing", "special_tokens": {"<s>": {"ids": [1]}}},
+        {"type": "Sequence", "processors": None},
+        {"type": "BertProcessing", "sep": None, "cls": ["<s>", 1]},
+    ],
+)
+def test_a_damaged_post_processor(damaged: Any) -> None:
+    """One that says nothing of what its type needs is an error, not the end of the process."""
+    with pytest.raises(TokenizerError, match="post-processor that is none"):
+        with_ids(damaged, {"<s>": 1})
+
+
 def test_ids_of_a_post_processor() -> None:
     """Every kind gets the new ids; a token that is not there, or an unknown kind, is named."""
     ids = {"<s>": 1, "</s>": 2}
