@@ -43,12 +43,13 @@ def push(run: Path) -> None:
 
 @cli.command("watch")
 @_run
+@click.option("--parent", type=int, required=True, help="Process id of the script.")
 @click.option("--plain", is_flag=True)
 @click.option("--json", "as_json", is_flag=True)
-def watch_command(run: Path, plain: bool, as_json: bool) -> None:
+def watch_command(run: Path, parent: int, plain: bool, as_json: bool) -> None:
     """Show what the hosts say, from standard input, until they have all hung up."""
     style: Style = "json" if as_json else "live" if sys.stdout.isatty() and not plain else "plain"
-    watch(RunDirectory(run), sys.stdin.fileno(), sys.stdout, style)
+    watch(RunDirectory(run), sys.stdin.fileno(), sys.stdout, style, parent=parent)
 
 
 @cli.command()

@@ -51,7 +51,7 @@ def render_script(plan: Plan, *, run_dir: Path, python: str) -> str:
         parts.append(scripttext.LOCAL_WITHOUT_PDSH.format(commands=commands))
     lease = bool(remote) and plan.options.lease_seconds is not None
     parts.append(scripttext.BEGIN.format(run_id=plan.run_id, require_pdsh=scripttext.REQUIRE_PDSH if remote else ""))
-    watcher = "started" if detached else "watch"
+    watcher = "started ." if detached else "watch . --parent $$"
     parts.append(scripttext.RUN.format(watcher=watcher, start=start, lease=scripttext.LEASE if lease else ""))
     parts += [scripttext.SETTLE_IF_STOPPED if detached else scripttext.SETTLE, scripttext.END]
     return "".join(parts)

@@ -179,7 +179,7 @@ RUN = """\
 trap 'interrupts=$((interrupts + 1))' INT TERM HUP # heeded when everything has been started
 if ((interrupts == 0)); then
   # Whatever the hosts say goes to the watcher, which ends when the last of them has hung up.
-  exec {{events}}> >(deaf {watcher} . "${{display[@]}}")
+  exec {{events}}> >(deaf {watcher} "${{display[@]}}")
   watcher=$!
   trap - EXIT
 {start}  exec {{events}}>&-

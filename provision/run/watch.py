@@ -26,8 +26,11 @@ _GATHER_SECONDS = 0.05
 _LITTLE_BYTES = 1 << 13
 
 
-def watch(run: RunDirectory, descriptor: int, output: TextIO, style: Style) -> None:
-    """Fold lines from `descriptor` until all its writers are gone, or there is nothing left that they could do."""
+def watch(run: RunDirectory, descriptor: int, output: TextIO, style: Style, *, parent: int) -> None:
+    """Fold lines from `descriptor` until all its writers are gone, or there is nothing left that they could do.
+
+    Or the process `parent`, the script, is gone: hosts that were started again from here must not keep the run alive.
+    """
     package = pack(run)
     run.token.unlink(missing_ok=True)
     plan = package.plan
@@ -62,6 +65,8 @@ def watch(run: RunDirectory, descriptor: int, output: TextIO, style: Style) -> N
                 take([parse_line(line)])
             if now - turned >= _TURN_SECONDS:
                 turned = now
+                if os.getppid() != parent:
+                    break
                 take(tender.step(now))
                 if run.stopped.exists():
                     tender.close()

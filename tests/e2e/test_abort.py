@@ -252,6 +252,20 @@ def test_a_host_that_hangs_up_is_started_again(
     assert fleet.verify_committed() == 24
 
 
+@pytest.mark.ssh
+def test_a_host_that_was_started_again_ends_with_the_launcher(pair_fleet: Fleet) -> None:
+    """SIGKILL of the launcher ends every process, those too that the watcher has started in the meantime."""
+    fleet = pair_fleet
+    fleet.hold_after(5)
+    running = fleet.start()
+    at_work(running)
+    os.kill(next(process.pid for process in fleet.named("ssh") if "alpha" in process.argv), signal.SIGKILL)
+    running.wait_for(lambda events: count(events, "host_started", "alpha") == 2)
+    running.send(signal.SIGKILL)
+    fleet.wait_until_quiet()
+    assert fleet.unfinished() == []
+
+
 def test_killed_rank_is_replaced(local_fleet: Fleet, record_property: Callable[[str, object], None]) -> None:
     """SIGKILL of a rank costs an attempt at its unit; another takes its place, and the run completes."""
     fleet = local_fleet

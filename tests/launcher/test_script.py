@@ -31,7 +31,8 @@ REMOTE = (Host(name="alpha", ranks=2), Host(name="beta.lan", ranks=1, user="bob"
 _INTERPRETER = """\
 #!/bin/sh
 record=$(mktemp "$RECORDS/called.XXXXXX")
-for word in "$0" "$@"; do printf '%s\\0' "$word"; done >"$record.part" && mv "$record.part" "$record"
+for word in "$0" "$@"; do [ "$word" != "$PPID" ] || word=PARENT; printf '%s\\0' "$word"; done >"$record.part"
+mv "$record.part" "$record"
 case "$*" in *"control watch"*) cat >/dev/null ;; *"control settle"*) exit "${SETTLE:-0}" ;; esac
 case "$*" in *"control started"*) cat >/dev/null; exit "${STARTED:-0}" ;; esac
 case "$*" in *"control push"*) exit "${PUSH:-0}" ;; esac
@@ -155,7 +156,7 @@ def steps_of(run_dir: str, python: Path, *arguments: str, interrupts: str = "0")
     return sorted(
         [
             [*control, "push", "."],
-            [*control, "watch", ".", *arguments],
+            [*control, "watch", ".", "--parent", "PARENT", *arguments],
             [*control, "settle", ".", "--interrupts", interrupts, *arguments],
         ]
     )

@@ -49,7 +49,7 @@ def watched(run: RunDirectory, lines: bytes, style: Style) -> str:
     os.close(writing)
     output = io.StringIO()
     try:
-        watch(run, reading, output, style)
+        watch(run, reading, output, style, parent=os.getppid())
     finally:
         os.close(reading)
     return output.getvalue()
@@ -173,7 +173,7 @@ def test_a_full_disk_keeps_no_host_from_being_stopped(small_disk: Path) -> None:
     before = {*threading.enumerate()}
     threading.Thread(target=hang_up).start()
     try:
-        watch(directory, reading, output, "plain")
+        watch(directory, reading, output, "plain", parent=os.getppid())
     finally:
         for thread in {*threading.enumerate()} - before:  # those that stop hosts use the disk
             thread.join()
